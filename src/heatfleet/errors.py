@@ -1,0 +1,73 @@
+"""Every error Heatfleet raises on purpose: what happened, which one, what to do, and whether to try again.
+
+HeatfleetError
+ ├── BadMessage            a device message that cannot become readings      the sender mends it
+ ├── BadQuery              a request parameter that has no meaning           the caller mends it
+ ├── NotFound              a device or command nobody has heard of           the caller mends it
+ ├── KeyReused             an Idempotency-Key with another request           the caller mends it
+ ├── Refused               try again later, after ``retry_after_s``
+ │    ├── Overloaded         the queue of unwritten readings is full
+ │    ├── StoreUnavailable   the disk or database did not take or give data
+ │    └── BusUnavailable     the message bus did not accept an order in time
+ └── SetupError            settings, files or versions that do not fit       the operator mends it
+"""
+
+
+class HeatfleetError(Exception):
+    """Base of all errors raised on purpose; the message is written for the person who has to act on it."""
+
+
+class BadMessage(HeatfleetError):
+    """A device message that is refused as a whole.
+
+    ``kind`` is the problem's stable name (``broken-json``, ``foreign-biz-code``, ``bad-field``, ``bad-id``,
+    ``bad-value``, ``bad-time``), ``pointer`` the JSON pointer (RFC 6901) to the offending place. The text never
+    repeats what was sent: it may be a secret or a script.
+    """
+
+    def __init__(self, kind: str, detail: str, pointer: str = "") -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.pointer = pointer
+
+
+class BadQuery(HeatfleetError):
+    """A request parameter that cannot be answered; ``parameter`` names it."""
+
+    def __init__(self, parameter: str, detail: str) -> None:
+        super().__init__(detail)
+        self.parameter = parameter
+        self.detail = detail
+
+
+class NotFound(HeatfleetError):
+    """A device or command that was never heard of."""
+
+
+class KeyReused(HeatfleetError):
+    """An Idempotency-Key that was used before for another request; nothing was sent."""
+
+
+class Refused(HeatfleetError):
+    """Not now: nothing was stored or sent, and the same request may be tried again after ``retry_after_s``."""
+
+    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Refused):
+    """More readings wait to be written than the configured bound."""
+
+
+class StoreUnavailable(Refused):
+    """The store could not take or give data: a full disk, a locked or unreadable file."""
+
+
+class BusUnavailable(Refused):
+    """The message bus did not accept the order before the deadline; it will not be sent later either."""
+
+
+class SetupError(HeatfleetError):
+    """A setting, file or schema version that does not fit; the process should not start (exit code 78)."""

@@ -1,0 +1,121 @@
+"""The rollup as people and servers run it: once by hand, or again and again in a process of its own.
+
+Its own process, because reckoning millions of readings would otherwise take turns with answering requests.
+"""
+
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from types import TracebackType
+from typing import Self
+
+from heatfleet.config import Settings, load_settings, variable
+from heatfleet.errors import SetupError, StoreUnavailable
+from heatfleet.logs import configure_logging
+from heatfleet.storage import open_store
+from heatfleet.storage.base import Rollup
+
+STOP_WAIT_S = 10
+RESTART_AFTER_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+def rollup_once(settings: Settings, *, rebuild: bool = False) -> Rollup:
+    """One rollup now; with ``rebuild`` all figures are thrown away and made again from the readings."""
+    gc.disable()  # millions of short-lived tuples and no cycles: looking for some takes a fifth of the time
+    try:
+        with closing(open_store(settings.store, hold_ms=settings.max_hold_s * 1000, writable=False)) as store:
+            now_ms = time.time_ns() // 1_000_000
+            return store.rebuild(now_ms) if rebuild else store.rollup(now_ms)
+    finally:
+        gc.enable()
+
+
+def run_every(settings: Settings, every_s: float, *, parent: int | None = None) -> None:
+    """A rollup every so many seconds until SIGTERM or SIGINT, or until the process ``parent`` is no longer ours.
+
+    A store that is not available now is tried again the next time; settings that do not fit end it.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    next_s = time.monotonic()
+    while not stop.is_set():
+        if parent is not None and os.getppid() != parent:
+            _log.warning("the server is gone, so the rollup ends too")
+            return
+        if time.monotonic() >= next_s:
+            next_s = max(next_s + every_s, time.monotonic())
+            try:
+                done = rollup_once(settings)
+            except StoreUnavailable as error:
+                _log.warning("no rollup this time: %s", error)
+            else:
+                _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
+        stop.wait(min(1.0, max(0.0, next_s - time.monotonic())))
+
+
+class RollupProcess:
+    """The rollup beside a server: started with it, started again if it dies, stopped with it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher = threading.Thread(target=self._watch, name="rollup-watcher", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start the process."""
+        self._start()
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop it: a rollup under way is finished or undone, nothing is lost either way."""
+        self._stop.set()
+        self._watcher.join()
+        process = self._process
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # a rollup may be cut off anywhere
+            process.wait()
+
+    def _start(self) -> None:
+        of_ours = {variable(name): str(getattr(self._settings, name)) for name in type(self._settings).model_fields}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "heatfleet.rollup"],
+            env=os.environ | of_ours,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def _watch(self) -> None:
+        while not self._stop.wait(RESTART_AFTER_S):
+            if self._process is not None and self._process.poll() is not None:
+                _log.error("the rollup process ended with code %s; starting it again", self._process.returncode)
+                self._start()
+
+
+if __name__ == "__main__":
+    _settings = load_settings()
+    configure_logging(_settings)
+    try:
+        run_every(_settings, _settings.rollup_every_s, parent=os.getppid())
+    except SetupError as error:
+        _log.error("%s", error)
+        sys.exit(78)

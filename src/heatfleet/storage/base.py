@@ -1,0 +1,190 @@
+"""The promises every backend keeps: ``Store`` for readings and figures, ``Ledger`` for orders.
+
+Both are plain blocking objects. ``Store.append`` is called from one writer thread; everything else may be called from
+any thread. Times are milliseconds since the epoch, slots are those of ``domain.slots``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from heatfleet.domain.commands import Audience, Command, CommandRecord
+from heatfleet.domain.messages import Reading
+
+Column = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Figures by slot, as columns of equal length in ascending order of slot.
+
+    ``energy_mj`` mJ; ``known_ms`` device-milliseconds with known power; ``temperature_mc_ms`` (°C / 1000) x ms over
+    ``temperature_known_ms``. ``devices``, ``devices_hour`` and ``devices_day`` count the distinct devices whose power
+    was known in the slot, in the 4 and in the 96 slots that end with it. A slot in which nothing is known may be
+    present with zeros. Everything is counted up to ``as_of_ms``, the instant of the last rollup.
+    """
+
+    slot: Column
+    energy_mj: Column
+    known_ms: Column
+    temperature_mc_ms: Column
+    temperature_known_ms: Column
+    devices: Column
+    devices_hour: Column
+    devices_day: Column
+    as_of_ms: int
+
+    @classmethod
+    def of_table(cls, table: npt.NDArray[np.int64], as_of_ms: int) -> Self:
+        """From an array with one row for each of the eight columns, in their order."""
+        return cls(table[0], table[1], table[2], table[3], table[4], table[5], table[6], table[7], as_of_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What is known of one device: its newest values (W, °C) with their times, ``None`` where never told."""
+
+    device_id: str
+    product_id: str
+    power_w: float | None
+    power_time_ms: int | None
+    temperature_c: float | None
+    temperature_time_ms: int | None
+    last_seen_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFilter:
+    """Which devices to list: every part that is not ``None`` must fit.
+
+    ``known`` compares the last reading with ``now_ms`` less the hold; ``on`` means a newest power above 0 W.
+    """
+
+    product_id: str | None = None
+    known: bool | None = None
+    on: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePage:
+    """Some devices and the ``position`` to go on from, ``None`` at the end."""
+
+    devices: Sequence[DeviceState]
+    position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """What one rollup did: readings taken from the journal, those of them that came late, and the seconds it took."""
+
+    as_of_ms: int
+    readings: int
+    late: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """How a store is: ``lag_ms`` is the age of the oldest accepted reading that no figure counts yet (0 for none).
+
+    ``as_of_ms`` is the instant of the last rollup, 0 before the first.
+    """
+
+    as_of_ms: int
+    lag_ms: int
+    devices: int
+
+
+class Store(Protocol):
+    """Readings in, figures out."""
+
+    def append(self, readings: Sequence[Reading], received_ms: int) -> None:
+        """Make the readings durable: they survive a power cut once this returns.
+
+        Raises ``StoreUnavailable`` when they were not kept, none of them; the same call may be repeated, and a
+        reading appended twice counts once.
+        """
+
+    def rollup(self, now_ms: int) -> Rollup:
+        """Bring the figures up to date with all that was appended before the call, counted up to ``now_ms``.
+
+        May be repeated and interrupted at any point: nothing is lost and nothing counts twice. Raises
+        ``StoreUnavailable`` when another rollup is at work.
+        """
+
+    def rebuild(self, now_ms: int) -> Rollup:
+        """Throw every derived figure away and make it again from the readings; readers see the old ones until then."""
+
+    def figures(
+        self,
+        first_slot: int | None = None,
+        end_slot: int | None = None,
+        product_id: str | None = None,
+    ) -> Figures:
+        """Figures of the fleet, or of one product, over ``[first_slot, end_slot)``; ``None`` is open."""
+
+    def device_figures(
+        self,
+        device_id: str,
+        first_slot: int | None = None,
+        end_slot: int | None = None,
+        product_id: str | None = None,
+    ) -> Figures:
+        """Figures of one device, from its own readings only; no slots for a device never heard of."""
+
+    def device(self, device_id: str) -> DeviceState | None:
+        """What the last rollup knew of one device; ``None`` for one never heard of."""
+
+    def devices(self, wanted: DeviceFilter, *, now_ms: int, position: int = 0, limit: int = 100) -> DevicePage:
+        """At most ``limit`` devices that fit, in order of their first appearance, after ``position``."""
+
+    def status(self, now_ms: int) -> StoreStatus:
+        """How far the figures have come."""
+
+    def check(self) -> None:
+        """Raise ``StoreUnavailable`` with the reason if the store cannot answer now."""
+
+    def close(self) -> None:
+        """Let go of files and locks; what was appended stays durable."""
+
+
+class Ledger(Protocol):
+    """The memory of orders: which were accepted, what became of them. Every write is durable when it returns.
+
+    Every method raises ``StoreUnavailable`` when the disk or database does not let it; nothing was written then.
+    """
+
+    def accept(self, command: Command, *, idempotency_key: str | None = None) -> CommandRecord:
+        """Write the order down before it is published.
+
+        If the key stands for an equal order (device and switch) of the last 24 h that did not fail, that earlier
+        record is given back and nothing is written; if it stands for another order, ``KeyReused`` is raised.
+        """
+
+    def settle(self, command_id: str, state: Literal["published", "failed"], at_ms: int) -> CommandRecord:
+        """Note what became of an accepted order; a published one gets the next ``sequence``.
+
+        Earlier unexpired orders of its device are ``superseded`` from then on. An order that is settled already
+        stays as it is. Raises ``NotFound`` for an id never accepted.
+        """
+
+    def fail_unsettled(self, at_ms: int) -> int:
+        """Settle every order that is still only accepted as failed; gives their number."""
+
+    def command(self, command_id: str, now_ms: int) -> CommandRecord | None:
+        """One order as it stands at ``now_ms``; ``None`` for an id never given."""
+
+    def last_order(self, device_id: str, now_ms: int) -> CommandRecord | None:
+        """The newest order of a device that was published."""
+
+    def open_orders(self, audience: Audience, now_ms: int, *, after: int = 0) -> Sequence[CommandRecord]:
+        """The newest order of each device of the audience, if published and unexpired, with a sequence above ``after``.
+
+        In ascending order of sequence. Sequences only ever grow, also from one ledger to the one that replaces it.
+        """
+
+    def close(self) -> None:
+        """Let go of the file."""

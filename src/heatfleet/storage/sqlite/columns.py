@@ -1,0 +1,136 @@
+"""Readings and moments as NumPy columns: the form in which millions of them are sorted, merged and integrated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Arrays of equal length, row by row one record."""
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(getattr(self, fields(self)[0].name))
+
+    def take(self, rows: npt.NDArray[np.bool_] | Ints | slice) -> Self:
+        """Some rows, by mask, index or slice."""
+        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Rows of all parts one after the other; at least one part."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+def order_by(major: Ints, minor: Ints) -> Ints:
+    """The order that sorts by two columns of whole numbers, ``major`` first; equal rows in any order."""
+    if not len(major):
+        return np.empty(0, np.int64)
+    low = minor.min()
+    bits = int(minor.max() - low).bit_length()
+    if int(major.max()).bit_length() + bits < 63 and major.min() >= 0:
+        return np.argsort(major << bits | (minor - low))  # one column sorts five times as fast as two
+    return np.lexsort((minor, major))
+
+
+@dataclass(frozen=True, slots=True)
+class Readings(Columns):
+    """One row a reading: device and product by number, ``code`` 0 power (W) or 1 temperature (°C)."""
+
+    device: Ints
+    time_ms: Ints
+    code: Ints
+    value: Floats
+    product: Ints
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No readings."""
+        none = np.empty(0, np.int64)
+        return cls(none, none, none, np.empty(0, np.float64), none)
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[int, int, int, float, int]]) -> Self:
+        """From tuples in the order of the columns."""
+        if not rows:
+            return cls.empty()
+        device, time_ms, code, value, product = zip(*rows, strict=True)
+        return cls(
+            np.array(device, np.int64),
+            np.array(time_ms, np.int64),
+            np.array(code, np.int64),
+            np.array(value, np.float64),
+            np.array(product, np.int64),
+        )
+
+    def as_set(self, product_rank: Ints) -> Self:
+        """Sorted by (device, time, code), one row each: the greatest value and the product of the greatest name.
+
+        ``product_rank[product]`` orders products by name.
+        """
+        if not len(self):
+            return self
+        rows = self.take(order_by(self.device, self.time_ms << 1 | self.code))
+        first = np.flatnonzero(
+            np.r_[
+                True,
+                (np.diff(rows.device) != 0) | (np.diff(rows.time_ms) != 0) | (np.diff(rows.code) != 0),
+            ],
+        )
+        if len(first) == len(rows):
+            return rows
+        value = np.maximum.reduceat(rows.value, first)
+        rank = np.maximum.reduceat(product_rank[rows.product], first)
+        kept = rows.take(first)
+        return type(self)(kept.device, kept.time_ms, kept.code, value, np.argsort(product_rank)[rank])
+
+    def pack(self) -> bytes:
+        """All columns in one block of bytes, 40 a reading."""
+        return b"".join(
+            getattr(self, field.name).astype("<f8" if field.name == "value" else "<i8").tobytes()
+            for field in fields(self)
+        )
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        """The inverse of ``pack``."""
+        columns = np.frombuffer(body, "<i8").reshape(len(fields(cls)), -1)
+        device, time_ms, code, value, product = columns
+        return cls(device, time_ms, code, value.view("<f8"), product)
+
+
+@dataclass(frozen=True, slots=True)
+class Moments(Columns):
+    """One row an instant at which a device spoke; a value it did not mention is NaN."""
+
+    device: Ints
+    time_ms: Ints
+    power_w: Floats
+    temperature_c: Floats
+    product: Ints
+
+
+def moments(readings: Readings, product_rank: Ints) -> Moments:
+    """Readings of equal device and time as one row; ``readings`` as ``as_set`` gives them."""
+    same = (np.diff(readings.device) == 0) & (np.diff(readings.time_ms) == 0)
+    first = np.flatnonzero(np.r_[True, ~same]) if len(readings) else np.empty(0, np.int64)
+    is_power = readings.code == 0
+    power_w = np.where(is_power, readings.value, np.nan)
+    temperature_c = np.where(is_power, np.nan, readings.value)
+    if len(first) == len(readings):
+        return Moments(readings.device, readings.time_ms, power_w, temperature_c, readings.product)
+    rank = np.maximum.reduceat(product_rank[readings.product], first)
+    return Moments(
+        readings.device[first],
+        readings.time_ms[first],
+        np.fmax.reduceat(power_w, first),
+        np.fmax.reduceat(temperature_c, first),
+        np.argsort(product_rank)[rank],
+    )

@@ -1,0 +1,152 @@
+"""Opening SQLite files: settings that are read back, schema versions, and errors in our own words."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any
+
+import apsw
+
+from heatfleet.errors import SetupError, StoreUnavailable
+
+BUSY_TIMEOUT_MS = 5_000
+PAGE_BYTES = 8_192
+
+
+def open_database(path: Path, kind: str, *, writable: bool) -> apsw.Connection:
+    """Open (and with ``writable`` create or migrate) one file of the schema family ``schema/<kind>_NNN.sql``.
+
+    Raises ``SetupError`` for a file that is missing when it may not be made, foreign, or of a newer version, and
+    ``StoreUnavailable`` when the disk does not let us.
+    """
+    with unavailable_as_error(path):
+        if writable:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        else:
+            if not path.exists():
+                msg = f"there is no database {path}; `heatfleet db init` or a started server makes one"
+                raise SetupError(msg)
+            flags = apsw.SQLITE_OPEN_READONLY
+        connection = apsw.Connection(str(path), flags=flags)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            if writable:
+                _make_durable(connection, path)
+            _migrate(connection, path, kind, writable=writable)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _make_durable(connection: apsw.Connection, path: Path) -> None:
+    """Write-ahead log with a sync at every commit; read back, since a file system may refuse either in silence."""
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    if connection.pragma("journal_mode", "wal") != "wal":
+        msg = f"{path}: this file system does not allow SQLite's write-ahead log; put the store on a local disk"
+        raise SetupError(msg)
+    connection.pragma("synchronous", "FULL")
+    full = 2
+    if connection.pragma("synchronous") != full:
+        msg = f"{path}: SQLite did not accept synchronous=FULL, so an answer would not mean 'on disk'"
+        raise SetupError(msg)
+    connection.pragma("fullfsync", 1)  # macOS: a plain fsync does not reach the platter
+    connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+
+
+def _migrate(connection: apsw.Connection, path: Path, kind: str, *, writable: bool) -> None:
+    scripts = _scripts(kind)
+    version = connection.pragma("user_version")
+    if version > len(scripts):
+        msg = f"{path} has schema version {version}, this Heatfleet knows {len(scripts)}: use a newer Heatfleet"
+        raise SetupError(msg)
+    if version == len(scripts):
+        return
+    if not writable:
+        msg = f"{path} has the older schema version {version}: `heatfleet db init` brings it up to {len(scripts)}"
+        raise SetupError(msg)
+    with transaction(connection):
+        # Another process may have been faster while we waited for the lock.
+        version = connection.pragma("user_version")
+        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get:
+            msg = f"{path} is a database of something else; choose another path"
+            raise SetupError(msg)
+        for number in range(version, len(scripts)):
+            connection.execute(scripts[number])
+            connection.pragma("user_version", number + 1)
+
+
+def _scripts(kind: str) -> list[str]:
+    folder = resources.files("heatfleet.storage.sqlite") / "schema"
+    found = sorted(
+        (entry for entry in folder.iterdir() if entry.name.startswith(f"{kind}_")),
+        key=lambda entry: entry.name,
+    )
+    return [entry.read_text(encoding="utf-8") for entry in found]
+
+
+def select(connection: apsw.Connection, query: str, *values: str | float | None) -> list[Any]:
+    """All rows of a query, as tuples of whatever its columns are declared to be."""
+    return connection.execute(query, values).fetchall()
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """All or nothing. The write lock is taken at once: a later upgrade could fail without waiting."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def unavailable_as_error(path: Path) -> Iterator[None]:
+    """Say SQLite's and the disk's troubles as ``StoreUnavailable``, with the file and what to do."""
+    try:
+        yield
+    except apsw.FullError as error:
+        msg = f"{path}: the disk is full; free some space, no restart is needed"
+        raise StoreUnavailable(msg, retry_after_s=5) from error
+    except apsw.BusyError as error:
+        msg = f"{path}: another process holds the database; it should let go by itself"
+        raise StoreUnavailable(msg) from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        msg = f"{path}: the file is damaged ({error}); stop the server and restore it from a backup"
+        raise StoreUnavailable(msg, retry_after_s=60) from error
+    except apsw.SQLError:
+        raise  # a statement SQLite cannot run is our mistake, not the disk's
+    except (apsw.Error, OSError) as error:
+        msg = f"{path}: the disk or database answered '{error}'; check space, permissions and the disk itself"
+        raise StoreUnavailable(msg, retry_after_s=5) from error
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file, or raise ``BlockingIOError``. The kernel lets go of it when the process dies."""
+    with take_lock(path):
+        yield
+
+
+def take_lock(path: Path) -> IO[str]:
+    """Lock the file until it is closed; ``BlockingIOError`` names the process that holds it already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise BlockingIOError(f"process {holder}") from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

@@ -1,0 +1,145 @@
+"""The readings in their place: one file a UTC day, one table an hour, clustered by device and time.
+
+Old days go by deleting their file. ``schema/day_001.sql`` describes the columns.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import apsw
+import numpy as np
+
+from heatfleet.domain.slots import DAY_MS, HOUR_MS
+from heatfleet.storage.sqlite.columns import Readings, order_by
+from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
+
+DEVICE_SHIFT = 23
+_TIME_MASK = (1 << DEVICE_SHIFT - 1) - 1
+_OPEN_MAX = 64
+
+Row = tuple[int, int, int, float, int]
+
+
+class DayFiles:
+    """The day files of one store. Not for use by two threads at a time."""
+
+    def __init__(self, folder: Path, *, writable: bool) -> None:
+        """Open files as they are needed, and keep the last few open."""
+        self._folder = folder
+        self._writable = writable
+        self._open: dict[int, apsw.Connection] = {}
+        self._days: list[int] | None = None
+
+    def days(self) -> list[int]:
+        """The days that have a file, as days since 1970, ascending."""
+        if self._days is not None:
+            return self._days
+        names = (re.fullmatch(r"readings-(\d{4}-\d{2}-\d{2})\.db", path.name) for path in self._folder.iterdir())
+        days = sorted(
+            int(datetime.fromisoformat(match[1]).replace(tzinfo=UTC).timestamp()) * 1000 // DAY_MS
+            for match in names
+            if match
+        )
+        if self._writable:  # no other process makes such files, so the list stays right
+            self._days = days
+        return days
+
+    def place(self, readings: Readings) -> None:
+        """Put readings, sorted and each identity once, where they belong, over what is there. May be repeated."""
+        hour = readings.time_ms // HOUR_MS
+        in_hour = readings.device << DEVICE_SHIFT | readings.time_ms % HOUR_MS << 1 | readings.code
+        order = order_by(hour, in_hour)
+        rows, hour = readings.take(order), hour[order]
+        edges = np.flatnonzero(np.r_[True, np.diff(hour) != 0, True]) if len(hour) else np.empty(0, np.int64)
+        by_day: dict[int, list[tuple[int, Readings]]] = {}
+        for start, end in pairwise(edges):
+            number = int(hour[start])
+            by_day.setdefault(number // 24, []).append((number, rows.take(slice(start, end))))
+        for day, hours in by_day.items():
+            self._place_day(day, hours)
+
+    def _place_day(self, day: int, hours: list[tuple[int, Readings]]) -> None:
+        connection = self._connection(day)
+        assert connection is not None  # noqa: S101 - a writable folder makes the file
+        with unavailable_as_error(self._path(day)), transaction(connection):
+            for hour, part in hours:
+                keys = part.device << DEVICE_SHIFT | (part.time_ms - hour * HOUR_MS) << 1 | part.code
+                # Whole numbers are kept as such: they take 1 to 4 bytes instead of 8, and read back equal.
+                values = [int(value) if value.is_integer() else value for value in part.value.tolist()]
+                connection.executemany(
+                    f"INSERT OR REPLACE INTO h{hour % 24:02} VALUES (?, ?, ?)",  # noqa: S608 - a number
+                    zip(keys.tolist(), values, part.product.tolist(), strict=True),
+                )
+
+    def hours(self) -> Iterator[tuple[int, Readings]]:
+        """Every hour that has readings, in order: hours since 1970 and the readings, sorted by (device, time, code)."""
+        for day in self.days():
+            for hour in range(day * 24, day * 24 + 24):
+                rows = self._rows(hour, 0, 1 << 62)
+                if rows:
+                    yield hour, Readings.of_rows(rows)
+
+    def device_rows(self, device: int, start_ms: int, end_ms: int) -> Iterator[Row]:
+        """One device's readings in ``[start_ms, end_ms)``, in order of time."""
+        first = device << DEVICE_SHIFT
+        for hour in self._hours_between(start_ms, end_ms):
+            low = first | max(0, start_ms - hour * HOUR_MS) << 1
+            high = first | min(HOUR_MS, end_ms - hour * HOUR_MS) << 1
+            yield from self._rows(hour, low, high)
+
+    def newest_before(self, device: int, time_ms: int, since_ms: int, code: int | None = None) -> Row | None:
+        """One device's newest reading in ``[since_ms, time_ms)``, of one code or of any."""
+        first = device << DEVICE_SHIFT
+        only = "" if code is None else f" AND k & 1 = {code:d}"
+        for hour in reversed(list(self._hours_between(since_ms, time_ms))):
+            low = first | max(0, since_ms - hour * HOUR_MS) << 1
+            high = first | min(HOUR_MS, time_ms - hour * HOUR_MS) << 1
+            rows = self._rows(hour, low, high, f"{only} ORDER BY k DESC LIMIT 1")
+            if rows:
+                return rows[0]
+        return None
+
+    def close(self) -> None:
+        """Let go of all files."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _hours_between(self, start_ms: int, end_ms: int) -> Iterator[int]:
+        """The hours that touch ``[start_ms, end_ms)`` and whose day has a file."""
+        for day in self.days():
+            if day * DAY_MS < end_ms and (day + 1) * DAY_MS > start_ms:
+                yield from range(max(day * 24, start_ms // HOUR_MS), min(day * 24 + 24, -(-end_ms // HOUR_MS)))
+
+    def _rows(self, hour: int, low: int, high: int, rest: str = " ORDER BY k") -> list[Row]:
+        connection = self._connection(hour // 24)
+        if connection is None:
+            return []
+        with unavailable_as_error(self._path(hour // 24)):
+            found = connection.execute(
+                f"SELECT k, v, p FROM h{hour % 24:02} WHERE k >= ? AND k < ?{rest}",  # noqa: S608 - numbers only
+                (low, high),
+            )
+            start_ms = hour * HOUR_MS
+            return [(k >> DEVICE_SHIFT, start_ms + (k >> 1 & _TIME_MASK), k & 1, v, p) for k, v, p in found]
+
+    def _path(self, day: int) -> Path:
+        return self._folder / f"readings-{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}.db"
+
+    def _connection(self, day: int) -> apsw.Connection | None:
+        connection = self._open.pop(day, None)
+        if connection is None:
+            path = self._path(day)
+            if not self._writable and not path.exists():
+                return None
+            connection = open_database(path, "day", writable=self._writable)
+            if self._writable and not connection.execute("SELECT count(*) FROM day").get:
+                connection.execute("INSERT INTO day VALUES (?)", (day * DAY_MS,))
+            if self._days is not None and day not in self._days:
+                self._days = sorted([*self._days, day])
+            if len(self._open) >= _OPEN_MAX:
+                self._open.pop(next(iter(self._open))).close()
+        self._open[day] = connection  # the newest used is last
+        return connection

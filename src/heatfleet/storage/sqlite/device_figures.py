@@ -1,0 +1,83 @@
+"""One device's figures, reckoned when asked for from its own readings: a day is some 500 of them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from heatfleet.domain.slots import SLOT_MS, SLOTS_PER_DAY, SLOTS_PER_HOUR
+from heatfleet.storage.base import Column, Figures
+from heatfleet.storage.sqlite.columns import Readings, moments
+from heatfleet.storage.sqlite.days import DayFiles, Row
+from heatfleet.storage.sqlite.integrate import clipped, pieces, segments, sums
+
+
+def reckon_device(
+    folder: Path,
+    device: int,
+    *,
+    lifetime_ms: tuple[int, int],
+    slots: tuple[int, int],
+    product: int | None,
+    product_names: dict[int, str],
+    hold_ms: int,
+    as_of_ms: int,
+) -> Figures:
+    """Figures over the slots ``[first, end)``; with ``product`` only the segments that count for it."""
+    first_slot, end_slot = slots
+    # Whether the device was known in the day before each slot is part of the figures (coverage).
+    start_ms = (first_slot - SLOTS_PER_DAY + 1) * SLOT_MS
+    end_ms = end_slot * SLOT_MS
+    days = DayFiles(folder, writable=False)
+    try:
+        readings = Readings.of_rows(_rows(days, device, lifetime_ms, start_ms, end_ms))
+    finally:
+        days.close()
+    rank = np.zeros(max(product_names) + 1, np.int64)
+    for place, number in enumerate(sorted(product_names, key=product_names.__getitem__)):
+        rank[number] = place
+    life = segments(moments(readings.as_set(rank), rank), hold_ms)
+    known = pieces(clipped(life, start_ms, min(end_ms, as_of_ms)))
+    if product is not None:
+        known = known.take(known.product == product)
+    total = sums(type(known)(known.device, known.slot, np.zeros_like(known.product), known.energy_mj, known.known_ms,
+                             known.temperature_mc_ms, known.temperature_known_ms))  # fmt: skip
+    heard = np.zeros(max(0, end_slot - first_slot) + SLOTS_PER_DAY - 1, np.int64)
+    heard[total.slot[total.known_ms > 0] - (first_slot - SLOTS_PER_DAY + 1)] = 1
+    hour, day = _within_last(heard, SLOTS_PER_HOUR), _within_last(heard, SLOTS_PER_DAY)
+    columns = np.zeros((8, len(heard)), np.int64)
+    columns[0] = np.arange(len(heard)) + first_slot - SLOTS_PER_DAY + 1
+    at = total.slot - (first_slot - SLOTS_PER_DAY + 1)
+    for row, column in enumerate(
+        (total.energy_mj, total.known_ms, total.temperature_mc_ms, total.temperature_known_ms),
+        start=1,
+    ):
+        columns[row, at] = column
+    columns[5], columns[6], columns[7] = heard, hour, day
+    asked = columns[:, SLOTS_PER_DAY - 1 :]
+    return Figures.of_table(asked[:, (asked[7] > 0) | (asked[4] > 0)], as_of_ms)
+
+
+def _within_last(heard: Column, slots: int) -> Column:
+    """For each slot, 1 if any of the ``slots`` that end with it is 1."""
+    count = np.cumsum(heard)
+    before = np.r_[np.zeros(slots, np.int64), count][: len(count)]
+    within: Column = np.minimum(count - before, 1)
+    return within
+
+
+def _rows(
+    days: DayFiles,
+    device: int,
+    lifetime_ms: tuple[int, int],
+    start_ms: int,
+    end_ms: int,
+) -> list[Row]:
+    """The readings in the range, and before them those that tell how the device stood at its start."""
+    first_ms, last_ms = lifetime_ms
+    context: list[Row] = []
+    if first_ms < start_ms:
+        for code in (0, 1):
+            newest = days.newest_before(device, start_ms, first_ms, code)
+            if newest is not None:
+                context.append(newest)
+    return context + list(days.device_rows(device, start_ms, min(end_ms, last_ms + 1)))

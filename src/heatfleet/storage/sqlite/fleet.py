@@ -1,0 +1,153 @@
+"""The newest word of every device, held in memory by the rollup and kept in the table ``device``.
+
+Two million devices take about 120 MB. The rollup needs them all anyway: whoever spoke within the hold is still
+counted as time goes on.
+"""
+
+import json
+from collections.abc import Sequence
+
+import apsw
+import numpy as np
+
+from heatfleet.storage.sqlite.columns import Floats, Ints, Moments
+from heatfleet.storage.sqlite.connect import select
+
+NEVER = -(1 << 62)
+
+
+class Fleet:
+    """Columns indexed by device number; number 0 is nobody. ``NEVER`` and NaN stand for what was never told."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        """Load the devices and products of an opened main file."""
+        self._connection = connection
+        rows = select(
+            connection,
+            "SELECT id, product, first_ms, last_ms, power_w, power_ms, temperature_c, temperature_ms FROM device",
+        )
+        self._allocate(max((row[0] for row in rows), default=0) + 1)
+        if rows:
+            device, product, first_ms, last_ms, power_w, power_ms, temperature_c, temperature_ms = zip(
+                *rows,
+                strict=True,
+            )
+            at = np.array(device, np.int64)
+            self.product[at] = product
+            self.first_ms[at] = first_ms
+            self.last_ms[at] = last_ms
+            self.power_w[at] = np.array(power_w, np.float64)
+            self.power_ms[at] = [NEVER if value is None else value for value in power_ms]
+            self.temperature_c[at] = np.array(temperature_c, np.float64)
+            self.temperature_ms[at] = [NEVER if value is None else value for value in temperature_ms]
+        self._load_products()
+
+    def _allocate(self, size: int) -> None:
+        self.product: Ints = np.zeros(size, np.int64)
+        self.first_ms: Ints = np.full(size, -NEVER, np.int64)
+        self.last_ms: Ints = np.full(size, NEVER, np.int64)
+        self.power_w: Floats = np.full(size, np.nan)
+        self.power_ms: Ints = np.full(size, NEVER, np.int64)
+        self.temperature_c: Floats = np.full(size, np.nan)
+        self.temperature_ms: Ints = np.full(size, NEVER, np.int64)
+
+    def _load_products(self) -> None:
+        names = dict(select(self._connection, "SELECT id, name FROM product"))
+        # Ranks order products by name; the definition lets the greatest name count among readings of equal time.
+        self.product_rank: Ints = np.zeros(max(names) + 1, np.int64)
+        for rank, number in enumerate(sorted(names, key=names.__getitem__)):
+            self.product_rank[number] = rank
+
+    def product_numbers(self, names: Sequence[str]) -> Ints:
+        """Numbers of products, new ones written down."""
+        numbers = self._numbers("product", set(names))
+        if max(numbers.values()) >= len(self.product_rank):
+            self._load_products()
+        return np.array([numbers[name] for name in names], np.int64)
+
+    def device_numbers(self, names: Sequence[str]) -> Ints:
+        """Numbers of devices; unheard ones get the next number, and room in the columns."""
+        numbers = self._numbers("device", set(names))
+        self._grow(max(numbers.values()) + 1)
+        return np.array([numbers[name] for name in names], np.int64)
+
+    def _numbers(self, table: str, names: set[str]) -> dict[str, int]:
+        find = f"SELECT name, {table}.id FROM json_each(?) asked JOIN {table} ON name = asked.value"  # noqa: S608 - one of two names
+        numbers: dict[str, int] = dict(select(self._connection, find, json.dumps(list(names))))
+        new = sorted(names - numbers.keys())
+        if new:
+            after: int = self._connection.execute(f"SELECT ifnull(max(id), 0) FROM {table}").get  # noqa: S608
+            if table == "product":
+                self._connection.executemany("INSERT INTO product (name) VALUES (?)", ((name,) for name in new))
+            else:
+                self._connection.executemany(
+                    "INSERT INTO device (name, product, first_ms, last_ms) VALUES (?, 0, ?, ?)",
+                    ((name, -NEVER, NEVER) for name in new),
+                )
+            numbers.update((name, after + place) for place, name in enumerate(new, start=1))
+        return numbers
+
+    def _grow(self, size: int) -> None:
+        old = {name: getattr(self, name) for name in _COLUMNS}
+        have = len(self.product)
+        if size <= have:
+            return
+        self._allocate(max(size, have + have // 4))
+        for name, column in old.items():
+            getattr(self, name)[:have] = column
+
+    def newest(self, device: Ints) -> Moments:
+        """The state of some devices as the moment at which each spoke last; devices never heard are left out."""
+        heard = device[self.last_ms[device] != NEVER]
+        return Moments(
+            heard,
+            self.last_ms[heard],
+            self.power_w[heard],
+            self.temperature_c[heard],
+            self.product[heard],
+        )
+
+    def believed(self, at_ms: int, hold_ms: int) -> Ints:
+        """The devices that spoke late enough to count beyond ``at_ms``."""
+        return np.flatnonzero((self.last_ms != NEVER) & (self.last_ms + hold_ms > at_ms))
+
+    def everyone(self) -> Ints:
+        """All devices that were ever heard."""
+        return np.flatnonzero(self.last_ms != NEVER)
+
+    def save(self, device: Ints) -> None:
+        """Write the state of these devices to the table."""
+        self._connection.executemany(
+            "UPDATE device SET product = ?, first_ms = ?, last_ms = ?, power_w = ?, power_ms = ?, temperature_c = ?,"
+            " temperature_ms = ? WHERE id = ?",
+            zip(
+                self.product[device].tolist(),
+                self.first_ms[device].tolist(),
+                self.last_ms[device].tolist(),
+                *_told(self.power_w[device], self.power_ms[device]),
+                *_told(self.temperature_c[device], self.temperature_ms[device]),
+                device.tolist(),
+                strict=True,
+            ),
+        )
+
+    def forget(self) -> None:
+        """Forget what all devices said, but not their numbers: the start of a rebuild."""
+        self._allocate(len(self.product))
+        self._connection.execute(
+            "UPDATE device SET product = 0, first_ms = ?, last_ms = ?, power_w = NULL, power_ms = NULL,"
+            " temperature_c = NULL, temperature_ms = NULL",
+            (-NEVER, NEVER),
+        )
+
+
+_COLUMNS = ("product", "first_ms", "last_ms", "power_w", "power_ms", "temperature_c", "temperature_ms")
+
+
+def _told(values: Floats, times_ms: Ints) -> tuple[list[float | None], list[int | None]]:
+    """Values and times as lists, with ``None`` where nothing was told."""
+    told = (times_ms != NEVER).tolist()
+    return (
+        [value if is_told else None for value, is_told in zip(values.tolist(), told, strict=True)],
+        [time_ms if is_told else None for time_ms, is_told in zip(times_ms.tolist(), told, strict=True)],
+    )

@@ -1,0 +1,174 @@
+"""The journal: where accepted readings are made durable, one packed row per group commit.
+
+The server appends to the newest file; a new one is begun now and then, and the rollup deletes those it is done with.
+So each file has one writer, and room comes back without a slow DELETE.
+
+A row's ``body`` is, little-endian: a head of 20 bytes (format version u1, 3 unused, count u4, bytes of device names u4,
+bytes of product names u4, CRC-32 of the rest u4), then the columns: time i8[n] (ms), value f8[n], code u1[n], device
+names and product names as UTF-8 joined by newlines.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import apsw
+import numpy as np
+import numpy.typing as npt
+
+from heatfleet.domain.messages import Reading
+from heatfleet.errors import StoreUnavailable
+from heatfleet.storage.sqlite.connect import open_database, unavailable_as_error
+
+FORMAT = 1
+FILE_BYTES_MAX = 256 * 1024 * 1024
+_HEAD = struct.Struct("<B3xIIII")
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Readings as columns, as they came: names not yet numbered, repetitions included."""
+
+    device_names: list[str]
+    product_names: list[str]
+    code: npt.NDArray[np.uint8]
+    time_ms: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+
+
+def pack(readings: Sequence[Reading]) -> bytes:
+    """The body of a journal row; at least one reading."""
+    devices, products, codes, times_ms, values = zip(*readings, strict=True)
+    names = "\n".join(devices).encode()
+    product_names = "\n".join(products).encode()
+    columns = b"".join(
+        (
+            np.array(times_ms, "<i8").tobytes(),
+            np.array(values, "<f8").tobytes(),
+            bytes(codes),
+            names,
+            product_names,
+        )
+    )
+    return _HEAD.pack(FORMAT, len(readings), len(names), len(product_names), zlib.crc32(columns)) + columns
+
+
+def unpack(body: bytes) -> Packed:
+    """The inverse of ``pack``; ``StoreUnavailable`` for a row that is not what was written."""
+    version, count, names_bytes, product_bytes, crc = _HEAD.unpack_from(body)
+    columns = memoryview(body)[_HEAD.size :]
+    if version != FORMAT or zlib.crc32(columns) != crc:
+        msg = "a row of the journal is damaged or of an unknown format; restore the store from a backup"
+        raise StoreUnavailable(msg, retry_after_s=60)
+    names_at = 17 * count
+    products_at = names_at + names_bytes
+    return Packed(
+        device_names=bytes(columns[names_at:products_at]).decode().split("\n"),
+        product_names=bytes(columns[products_at : products_at + product_bytes]).decode().split("\n"),
+        code=np.frombuffer(columns, np.uint8, count, 16 * count),
+        time_ms=np.frombuffer(columns, "<i8", count),
+        value=np.frombuffer(columns, "<f8", count, 8 * count),
+    )
+
+
+def journal_files(folder: Path) -> list[Path]:
+    """The journal's files, oldest first; each is named by its first sequence number."""
+    return sorted(folder.glob("journal-*.db"))
+
+
+class JournalWriter:
+    """Appends to the newest file. One writer a store: the caller holds the lock that says so."""
+
+    def __init__(self, folder: Path) -> None:
+        """Go on in the newest file, or begin the first one."""
+        self._folder = folder
+        files = journal_files(folder)
+        self._path = files[-1] if files else self._name(1)
+        self._connection = open_database(self._path, "journal", writable=True)
+        last = self._connection.execute("SELECT max(seq) FROM journal").get
+        # An empty newest file still knows, by its name, what came before it.
+        self._seq = self._first_seq() - 1 if last is None else last
+        self._file_bytes = self._path.stat().st_size
+
+    def append(self, readings: Sequence[Reading], received_ms: int) -> None:
+        """Write one row; on disk when this returns, not there at all when it raises ``StoreUnavailable``."""
+        body = pack(readings)
+        with unavailable_as_error(self._path):
+            if self._file_bytes > FILE_BYTES_MAX:
+                self._begin_file()
+            self._connection.execute(
+                "INSERT INTO journal VALUES (?, ?, ?, ?)",
+                (self._seq + 1, received_ms, len(readings), body),
+            )
+        self._seq += 1
+        self._file_bytes += len(body)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def _begin_file(self) -> None:
+        path = self._name(self._seq + 1)
+        connection = open_database(path, "journal", writable=True)
+        self._connection.close()
+        self._path, self._connection, self._file_bytes = path, connection, 0
+
+    def _name(self, first_seq: int) -> Path:
+        return self._folder / f"journal-{first_seq:012}.db"
+
+    def _first_seq(self) -> int:
+        return int(self._path.stem.removeprefix("journal-"))
+
+
+class JournalReader:
+    """Reads what the server appended; opened beside it, never in its way."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look into this folder at each call: files come and go."""
+        self._folder = folder
+
+    def after(self, seq: int, readings_max: int) -> tuple[int, list[bytes]]:
+        """Bodies of the rows after ``seq``, in order, up to about ``readings_max`` readings, and the last seq taken."""
+        bodies: list[bytes] = []
+        readings = 0
+        for row_seq, count, body in self._rows(seq):
+            if bodies and readings + count > readings_max:
+                break
+            seq, readings = row_seq, readings + count
+            bodies.append(body)
+        return seq, bodies
+
+    def oldest_after(self, seq: int) -> int | None:
+        """When the oldest row after ``seq`` was received (ms), ``None`` if there is none."""
+        for connection in self._connections():
+            received_ms = connection.execute(
+                "SELECT received_ms FROM journal WHERE seq > ? ORDER BY seq LIMIT 1",
+                (seq,),
+            ).get
+            if received_ms is not None:
+                return int(received_ms)
+        return None
+
+    def forget(self, seq: int) -> None:
+        """Delete the files whose rows are all ``<= seq``; the newest stays, it carries the numbering on."""
+        files = journal_files(self._folder)
+        for path, following in pairwise(files):
+            if int(following.stem.removeprefix("journal-")) <= seq + 1:
+                for suffix in ("", "-wal", "-shm"):
+                    path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    def _rows(self, seq: int) -> Iterator[tuple[int, int, bytes]]:
+        for connection in self._connections():
+            yield from connection.execute("SELECT seq, readings, body FROM journal WHERE seq > ? ORDER BY seq", (seq,))
+
+    def _connections(self) -> Iterator[apsw.Connection]:
+        for path in journal_files(self._folder):
+            with unavailable_as_error(path):
+                connection = open_database(path, "journal", writable=False)
+                try:
+                    yield connection
+                finally:
+                    connection.close()

@@ -1,0 +1,175 @@
+"""The rollup of the SQLite store, step by step; each step may be cut off and repeated.
+
+1. Put in place what an earlier rollup counted but did not place (it was cut off).
+2. Take accepted readings from the journal, and those whose time has come by now.
+3. In one transaction on the main file: number the names, reckon what changes, write figures, state and marks, and keep
+   the readings as a *run*. Figures come first: they are reckoned against what is in place, so nothing may be placed
+   that they do not count.
+4. Put the run in the day files, then drop it. Placing twice changes nothing.
+5. Delete the journal files that are done with.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import numpy as np
+
+from heatfleet.domain.slots import HOUR_MS, slot_of
+from heatfleet.errors import SetupError
+from heatfleet.storage.sqlite import journal
+from heatfleet.storage.sqlite.columns import Readings
+from heatfleet.storage.sqlite.connect import open_database, select, transaction, unavailable_as_error
+from heatfleet.storage.sqlite.days import DayFiles
+from heatfleet.storage.sqlite.figures import add_sums, count_devices, mark_heard, swap_ahead, with_fleet
+from heatfleet.storage.sqlite.fleet import Fleet
+from heatfleet.storage.sqlite.integrate import add, clipped, pieces, segments, sums
+from heatfleet.storage.sqlite.revise import FOREVER_MS, Reviser
+
+READINGS_A_STEP = 1_000_000
+
+
+class Reckoner:
+    """Turns the journal into figures and readings in place. The caller holds the lock that makes it the only one."""
+
+    def __init__(self, path: Path, folder: Path, hold_ms: int) -> None:
+        """Load the state of the fleet from the main file."""
+        self._path = path
+        self._hold_ms = hold_ms
+        self._connection = open_database(path, "main", writable=True)
+        self._connection.set_busy_timeout(60_000)  # readers do not block us; only a by-hand sqlite3 prompt could
+        self._journal = journal.JournalReader(folder)
+        self._days = DayFiles(folder, writable=True)
+        self._fleet = Fleet(self._connection)
+
+    def close(self) -> None:
+        """Let go of all files."""
+        self._days.close()
+        self._connection.close()
+
+    def rollup(self, now_ms: int) -> Iterator[tuple[int, int]]:
+        """Bring everything up to ``now_ms``; yields the readings taken and those of them late, after each step."""
+        if setting(self._connection, "hold_ms") != self._hold_ms:
+            msg = (
+                "HEATFLEET_MAX_HOLD_S is not what the figures were reckoned with;"
+                " set it back, or run `heatfleet rollup --rebuild` to reckon them all anew"
+            )
+            raise SetupError(msg)
+        self._place_runs()
+        more = True
+        while more:
+            with self._all_or_nothing():
+                seq, bodies = self._journal.after(setting(self._connection, "reckoned_seq"), READINGS_A_STEP)
+                new = self._due(bodies, now_ms)
+                late = self._absorb(new, now_ms)
+                _set(self._connection, "reckoned_seq", seq)
+            self._place_runs()
+            self._journal.forget(seq)
+            more = bool(bodies)
+            yield len(new), late
+
+    def rebuild(self, now_ms: int) -> int:
+        """Make all figures again from the readings in place, in one transaction; gives how many there are."""
+        self._place_runs()
+        total = 0
+        with self._all_or_nothing():
+            for table in ("slot_sum", "ahead", "heard"):
+                self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - one of three names
+            self._fleet.forget()
+            _set(self._connection, "hold_ms", self._hold_ms)
+            reviser = Reviser(self._fleet, self._days, self._hold_ms)
+            changed: set[int] = set()
+            for hour, readings in self._days.hours():
+                reviser.placed_until_ms = hour * HOUR_MS
+                revision, _ = reviser.revise(readings.as_set(self._fleet.product_rank))
+                add_sums(self._connection, with_fleet(revision.change))
+                changed |= mark_heard(self._connection, revision.gone, revision.come)
+                total += len(readings)
+            self._fleet.save(self._fleet.everyone())
+            self._count_up_to(now_ms, changed)
+        return total
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """One transaction; if it fails the state in memory goes back with it."""
+        try:
+            with unavailable_as_error(self._path), transaction(self._connection):
+                yield
+        except BaseException:
+            self._fleet = Fleet(self._connection)
+            raise
+
+    def _due(self, bodies: list[bytes], now_ms: int) -> Readings:
+        """The journal's readings and those set aside, as a set, as far as their time has come."""
+        packed = [journal.unpack(body) for body in bodies]
+        early = Readings.of_rows(select(self._connection, "SELECT * FROM early"))
+        found = [early]
+        if packed:
+            found.append(
+                Readings(
+                    self._fleet.device_numbers([name for part in packed for name in part.device_names]),
+                    np.concatenate([part.time_ms for part in packed]),
+                    np.concatenate([part.code for part in packed]).astype(np.int64),
+                    np.concatenate([part.value for part in packed]),
+                    self._fleet.product_numbers([name for part in packed for name in part.product_names]),
+                ),
+            )
+        readings = Readings.join(found).as_set(self._fleet.product_rank)
+        come = readings.time_ms <= now_ms
+        if len(early) or not come.all():
+            self._connection.execute("DELETE FROM early")
+            waiting = readings.take(~come)
+            self._connection.executemany(
+                "INSERT INTO early VALUES (?, ?, ?, ?, ?)",
+                zip(
+                    waiting.device.tolist(),
+                    waiting.time_ms.tolist(),
+                    waiting.code.tolist(),
+                    waiting.value.tolist(),
+                    waiting.product.tolist(),
+                    strict=True,
+                ),
+            )
+        return readings.take(come)
+
+    def _absorb(self, new: Readings, now_ms: int) -> int:
+        """Count new readings and move the figures on to ``now_ms``; gives how many of the readings were late."""
+        late = 0
+        changed: set[int] = set()
+        if len(new):
+            revision, kept = Reviser(self._fleet, self._days, self._hold_ms).revise(new)
+            add_sums(self._connection, with_fleet(revision.change))
+            changed = mark_heard(self._connection, revision.gone, revision.come)
+            self._fleet.save(np.unique(new.device))
+            self._connection.execute("INSERT INTO run (body) VALUES (?)", (kept.pack(),))
+            late = revision.late
+        self._count_up_to(now_ms, changed)
+        return late
+
+    def _count_up_to(self, now_ms: int, changed: set[int]) -> None:
+        """Take what lies beyond now out of the figures, and count the devices of changed and newly begun slots."""
+        believed = self._fleet.newest(self._fleet.believed(now_ms, self._hold_ms))
+        to_hold = segments(believed, self._hold_ms)
+        until_now = clipped(to_hold, -FOREVER_MS, now_ms)
+        ahead = with_fleet(add([sums(pieces(to_hold)), sums(pieces(until_now)).negated()]))
+        add_sums(self._connection, swap_ahead(self._connection, ahead))
+        counted_until = slot_of(setting(self._connection, "as_of_ms"))
+        count_devices(self._connection, changed, counted_until, slot_of(now_ms))
+        _set(self._connection, "as_of_ms", now_ms)
+
+    def _place_runs(self) -> None:
+        for number, body in select(self._connection, "SELECT id, body FROM run ORDER BY id"):
+            self._days.place(Readings.unpack(body))
+            with unavailable_as_error(self._path):
+                self._connection.execute("DELETE FROM run WHERE id = ?", (number,))
+
+
+def setting(connection: apsw.Connection, name: str) -> int:
+    """One of the numbers the main file remembers, 0 before it was set."""
+    value = connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).get
+    return int(value or 0)
+
+
+def _set(connection: apsw.Connection, name: str, value: int) -> None:
+    connection.execute("INSERT INTO setting VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2", (name, value))

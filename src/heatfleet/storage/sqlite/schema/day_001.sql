@@ -1,0 +1,61 @@
+-- The readings of one UTC day, one table per hour, clustered by device and time. Written by the rollup alone.
+--   k  device << 23 | (ms into the hour) << 1 | code      code: 0 instant_power (W), 1 temp_interior (deg C)
+--   v  the value        p  the product, see the table `product` of the main file
+-- One table an hour, since an hour is written once, in order; the view below reads them as one.
+CREATE TABLE h00 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h01 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h02 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h03 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h04 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h05 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h06 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h07 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h08 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h09 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h10 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h11 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h12 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h13 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h14 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h15 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h16 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h17 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h18 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h19 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h20 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h21 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h22 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+CREATE TABLE h23 (k INTEGER PRIMARY KEY, v NOT NULL, p INTEGER NOT NULL);
+
+CREATE TABLE day (start_ms INTEGER NOT NULL) STRICT;  -- one row: midnight UTC of this file's day
+
+-- Every reading of the day in plain columns. To read one device fast, ask an hour's table for its range of k.
+CREATE VIEW reading AS
+SELECT k >> 23 AS device, start_ms + hour * 3600000 + (k >> 1 & 0x3FFFFF) AS time_ms,
+       CASE k & 1 WHEN 0 THEN 'instant_power' ELSE 'temp_interior' END AS code, v AS value, p AS product
+FROM day, (
+SELECT 0 AS hour, k, v, p FROM h00
+    UNION ALL SELECT 1 AS hour, k, v, p FROM h01
+    UNION ALL SELECT 2 AS hour, k, v, p FROM h02
+    UNION ALL SELECT 3 AS hour, k, v, p FROM h03
+    UNION ALL SELECT 4 AS hour, k, v, p FROM h04
+    UNION ALL SELECT 5 AS hour, k, v, p FROM h05
+    UNION ALL SELECT 6 AS hour, k, v, p FROM h06
+    UNION ALL SELECT 7 AS hour, k, v, p FROM h07
+    UNION ALL SELECT 8 AS hour, k, v, p FROM h08
+    UNION ALL SELECT 9 AS hour, k, v, p FROM h09
+    UNION ALL SELECT 10 AS hour, k, v, p FROM h10
+    UNION ALL SELECT 11 AS hour, k, v, p FROM h11
+    UNION ALL SELECT 12 AS hour, k, v, p FROM h12
+    UNION ALL SELECT 13 AS hour, k, v, p FROM h13
+    UNION ALL SELECT 14 AS hour, k, v, p FROM h14
+    UNION ALL SELECT 15 AS hour, k, v, p FROM h15
+    UNION ALL SELECT 16 AS hour, k, v, p FROM h16
+    UNION ALL SELECT 17 AS hour, k, v, p FROM h17
+    UNION ALL SELECT 18 AS hour, k, v, p FROM h18
+    UNION ALL SELECT 19 AS hour, k, v, p FROM h19
+    UNION ALL SELECT 20 AS hour, k, v, p FROM h20
+    UNION ALL SELECT 21 AS hour, k, v, p FROM h21
+    UNION ALL SELECT 22 AS hour, k, v, p FROM h22
+    UNION ALL SELECT 23 AS hour, k, v, p FROM h23
+);
