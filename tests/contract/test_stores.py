@@ -1,7 +1,6 @@
 """Every store keeps the promises of ``storage.base.Store``, and gives the figures of ``domain.energy`` to the digit."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -9,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from heatfleet.domain.energy import tally
 from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
-from heatfleet.domain.slots import DAY_MS, HOUR_MS, SLOT_MS, slot_of
+from heatfleet.domain.slots import HOUR_MS, SLOT_MS, slot_of
 from heatfleet.errors import SetupError
 from heatfleet.storage import open_store
-from heatfleet.storage.base import DeviceFilter, Figures, Store
+from heatfleet.storage.base import DeviceFilter, Store
+from tests.oracle import defined, told
 
 # The table of backends: a name, and how to give one an address in a fresh folder.
 STORES: dict[str, Callable[[Path], str]] = {
@@ -23,12 +22,10 @@ STORES: dict[str, Callable[[Path], str]] = {
 
 MIDNIGHT_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
 NOW_MS = MIDNIGHT_MS + 30 * HOUR_MS
-HOLD_MS = HOUR_MS
-
-Row = tuple[int, int, int, int, int, int, int, int]
+HOLD_MS = HOUR_MS  # what the oracle holds for, too
 
 
-@pytest.fixture(params=STORES.values(), ids=STORES.keys())
+@pytest.fixture(params=list(STORES.values()), ids=list(STORES))
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty store of each kind."""
     address: str = request.param(tmp_path)
@@ -42,42 +39,6 @@ def store(url: str) -> Iterator[Store]:
         yield opened
 
 
-def defined(readings: Iterable[Reading], now_ms: int, product_id: str | None = None) -> list[Row]:
-    """The figures of a fleet by the definition, one row a slot; slots where nothing is known are left out."""
-    by_device: dict[str, list[Reading]] = defaultdict(list)
-    for reading in readings:
-        if reading.time_ms <= now_ms:
-            by_device[reading.device_id].append(reading)
-    sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    known: dict[int, set[str]] = defaultdict(set)
-    for device, said in by_device.items():
-        for (product, slot), cell in tally(said, hold_ms=HOLD_MS, now_ms=now_ms).items():
-            if product_id in (None, product):
-                parts = (cell.energy_mj, cell.known_ms, cell.temperature_mc_ms, cell.temperature_known_ms)
-                sums[slot] = [a + b for a, b in zip(sums[slot], parts, strict=True)]
-                if cell.known_ms:
-                    known[slot].add(device)
-
-    def distinct(slot: int, width: int) -> int:
-        return len(set().union(*(known.get(slot - back, set()) for back in range(width))))
-
-    return [
-        (slot, *cells, distinct(slot, 1), distinct(slot, 4), distinct(slot, 96))  # type: ignore[misc]
-        for slot, cells in sorted(sums.items())
-        if any(cells)
-    ]
-
-
-def told(figures: Figures) -> list[Row]:
-    """A store's figures as rows, without the slots where nothing is known."""
-    columns = (
-        figures.slot, figures.energy_mj, figures.known_ms, figures.temperature_mc_ms, figures.temperature_known_ms,
-        figures.devices, figures.devices_hour, figures.devices_day,
-    )  # fmt: skip
-    rows: list[Row] = list(zip(*(column.tolist() for column in columns), strict=True))
-    return [row for row in rows if row[2] or row[4]]
-
-
 def append(store: Store, readings: Sequence[Reading]) -> None:
     """Append as a server would, taking the readings' arrival as now."""
     store.append(readings, NOW_MS)
@@ -88,7 +49,7 @@ moments_ms = st.one_of(
     st.integers(0, 120).map(lambda quarter: MIDNIGHT_MS + quarter * SLOT_MS),  # edges and coincidences
 )
 readings_ = st.builds(
-    lambda device, product, code, time_ms, value: Reading(device, product, code, time_ms, value),
+    Reading,
     st.sampled_from(["a", "b", "c"]),
     st.sampled_from(["p", "p", "p", "q"]),
     st.sampled_from([POWER, TEMPERATURE]),
@@ -119,11 +80,11 @@ def test_figures_are_those_of_the_definition(
             everything = [reading for batch in history for reading in batch]
 
             assert defined(everything, NOW_MS) == told(store.figures())
-            assert defined(everything, NOW_MS, "q") == told(store.figures(product_id="q"))
+            assert defined(everything, NOW_MS, product_id="q") == told(store.figures(product_id="q"))
             for device in ("a", "b"):
                 own = [reading for reading in everything if reading.device_id == device]
                 assert defined(own, NOW_MS) == told(store.device_figures(device))
-            assert defined([r for r in everything if r.device_id == "a"], NOW_MS, "q") == told(
+            assert defined([r for r in everything if r.device_id == "a"], NOW_MS, product_id="q") == told(
                 store.device_figures("a", product_id="q"),
             )
 
@@ -131,3 +92,174 @@ def test_figures_are_those_of_the_definition(
             store.rebuild(NOW_MS)
             assert defined(everything, NOW_MS) == told(store.figures())
             assert before == ([store.device(name) for name in "abc"], told(store.figures(product_id="p")))
+
+
+def test_the_hour_after_the_last_word_is_held_and_cut_at_now(store: Store) -> None:
+    """The open hour counts up to now, and later rollups carry the held value on to the hold's end, not beyond."""
+    append(store, [Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0)])
+    energies_wh = []
+    for minutes in (10, 20, 60, 90):
+        store.rollup(MIDNIGHT_MS + minutes * 60_000)
+        energies_wh.append(int(store.figures().energy_mj.sum()) / 3_600_000)
+
+    assert [pytest.approx(1000 / 6), pytest.approx(1000 / 3), 1000.0, 1000.0] == energies_wh
+
+
+def test_a_reading_from_the_near_future_waits_for_its_time(store: Store) -> None:
+    """A device's clock may run ahead: its reading counts when its time has come, and is not lost meanwhile."""
+    ahead = Reading("a", "p", POWER, MIDNIGHT_MS + 200_000, 1000.0)
+    append(store, [ahead])
+    store.rollup(MIDNIGHT_MS)
+
+    assert store.device("a") is None
+
+    store.rollup(NOW_MS)
+
+    assert defined([ahead], NOW_MS) == told(store.figures())
+
+
+def test_coverage_of_the_open_hour_is_counted_to_its_end(store: Store) -> None:
+    """The slots up to the end of the hour that now lies in say how many devices that hour's coverage is of."""
+    append(store, [Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0)])
+    store.rollup(MIDNIGHT_MS + 60_000)
+    figures = store.figures()
+
+    assert [slot_of(MIDNIGHT_MS) + quarter for quarter in range(4)] == figures.slot.tolist()
+    assert figures.devices_day.tolist() == [1, 1, 1, 1]
+    assert figures.known_ms.tolist() == [60_000, 0, 0, 0]
+
+
+def test_a_range_of_slots_is_half_open(store: Store) -> None:
+    """The first slot asked for is given, the end is not; so it is for one device too."""
+    append(store, [Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0)])
+    store.rollup(NOW_MS)
+    first = slot_of(MIDNIGHT_MS)
+
+    assert [first + 1, first + 2] == store.figures(first + 1, first + 3).slot.tolist()
+    assert [first + 1, first + 2] == store.device_figures("a", first + 1, first + 3).slot.tolist()
+
+
+def test_devices_nobody_heard_of_have_no_figures(store: Store) -> None:
+    """An unknown device or product gives empty figures and no state, not an error."""
+    store.rollup(NOW_MS)
+
+    assert told(store.device_figures("nobody")) == []
+    assert told(store.figures(product_id="nothing")) == []
+    assert store.device("nobody") is None
+
+
+def test_the_state_of_a_device_is_its_newest_word(store: Store) -> None:
+    """Power and temperature each come with their own time; a late reading changes neither."""
+    append(
+        store,
+        [
+            Reading("a", "p", POWER, MIDNIGHT_MS + 5, 700.0),
+            Reading("a", "p", TEMPERATURE, MIDNIGHT_MS + 9, 19.5),
+            Reading("b", "q", TEMPERATURE, MIDNIGHT_MS, 21.0),
+        ],
+    )
+    store.rollup(NOW_MS)
+    append(store, [Reading("a", "p", POWER, MIDNIGHT_MS, 100.0)])
+    store.rollup(NOW_MS)
+    state = store.device("a")
+
+    assert state is not None
+    assert (
+        state.device_id, state.product_id, state.power_w, state.power_time_ms, state.temperature_c,
+        state.temperature_time_ms, state.last_seen_ms,
+    ) == ("a", "p", 700.0, MIDNIGHT_MS + 5, 19.5, MIDNIGHT_MS + 9, MIDNIGHT_MS + 9)  # fmt: skip
+
+
+def test_devices_are_listed_by_filter_and_page(store: Store) -> None:
+    """Product, known or silent, on or off: each narrows the list, and a position goes on where a page ended."""
+    append(
+        store,
+        [
+            Reading("a", "p", POWER, NOW_MS - 60_000, 700.0),
+            Reading("b", "p", POWER, NOW_MS - 60_000, 0.0),
+            Reading("c", "q", POWER, NOW_MS - 2 * HOUR_MS, 900.0),
+            Reading("d", "q", TEMPERATURE, NOW_MS - 60_000, 20.0),
+        ],
+    )
+    store.rollup(NOW_MS)
+
+    def names(wanted: DeviceFilter) -> str:
+        return "".join(state.device_id for state in store.devices(wanted, now_ms=NOW_MS).devices)
+
+    assert names(DeviceFilter()) == "abcd"
+    assert names(DeviceFilter(product_id="p")) == "ab"
+    assert names(DeviceFilter(known=True)) == "abd"
+    assert names(DeviceFilter(known=False)) == "c"
+    assert names(DeviceFilter(on=True)) == "ac"
+    assert names(DeviceFilter(on=False)) == "bd"
+    assert names(DeviceFilter(product_id="nothing")) == ""
+    first = store.devices(DeviceFilter(), now_ms=NOW_MS, limit=3)
+    assert first.position is not None
+    rest = store.devices(DeviceFilter(), now_ms=NOW_MS, position=first.position, limit=3)
+    assert [state.device_id for state in rest.devices] == ["d"]
+    assert rest.position is None
+
+
+def test_the_lag_is_the_age_of_what_no_figure_counts(store: Store) -> None:
+    """Accepted readings age until a rollup takes them."""
+    store.append([Reading("a", "p", POWER, MIDNIGHT_MS, 700.0)], MIDNIGHT_MS + 1000)
+    before = store.status(MIDNIGHT_MS + 61_000)
+    store.rollup(MIDNIGHT_MS + 61_000)
+    after = store.status(MIDNIGHT_MS + 62_000)
+
+    assert (before.as_of_ms, before.lag_ms, before.devices) == (0, 60_000, 0)
+    assert (after.as_of_ms, after.lag_ms, after.devices) == (MIDNIGHT_MS + 61_000, 0, 1)
+
+
+def test_what_was_appended_is_there_after_reopening(url: str) -> None:
+    """Closing and opening loses nothing, before a rollup and after it."""
+    said = [Reading("a", "p", POWER, MIDNIGHT_MS + minute * 60_000, float(minute)) for minute in range(100)]
+    for start in range(0, 100, 25):
+        with closing(open_store(url, hold_ms=HOLD_MS)) as store:
+            append(store, said[start : start + 25])
+            if start == 50:
+                store.rollup(NOW_MS)
+    with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as store:
+        store.rollup(NOW_MS)
+
+        assert defined(said, NOW_MS) == told(store.figures())
+
+
+def test_a_second_server_is_refused(url: str) -> None:
+    """One server appends to a store; a second one is told so at once, and the first goes on."""
+    with closing(open_store(url, hold_ms=HOLD_MS)) as first:
+        with pytest.raises(SetupError, match="another server"):
+            open_store(url, hold_ms=HOLD_MS)
+        append(first, [Reading("a", "p", POWER, MIDNIGHT_MS, 1.0)])
+        first.rollup(NOW_MS)
+
+        assert first.device("a") is not None
+
+
+def test_another_hold_needs_a_rebuild(url: str) -> None:
+    """Figures reckoned with one hold are never mixed with another: the store says so until they are rebuilt."""
+    said = [Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0)]
+    with closing(open_store(url, hold_ms=2 * HOLD_MS)) as store:
+        append(store, said)
+        store.rollup(NOW_MS)
+    with pytest.raises(SetupError, match="--rebuild"):
+        open_store(url, hold_ms=HOLD_MS)
+    with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as store:
+        with pytest.raises(SetupError, match="--rebuild"):
+            store.rollup(NOW_MS)
+        store.rebuild(NOW_MS)
+
+        assert defined(said, NOW_MS) == told(store.figures())
+
+
+def test_a_store_that_is_not_there_is_not_made_by_looking(url: str) -> None:
+    """Opening for reading only names the command that makes a database."""
+    with pytest.raises(SetupError, match="heatfleet db init"):
+        open_store(url, hold_ms=HOLD_MS, writable=False)
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://host/x", "sqlite:", "heatfleet.db"])
+def test_an_address_without_a_store_names_those_that_exist(url: str) -> None:
+    """An unknown scheme or a malformed path is refused with the forms that work."""
+    with pytest.raises(SetupError, match="sqlite:///"):
+        open_store(url)
