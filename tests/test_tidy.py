@@ -32,6 +32,7 @@ ROOMS = {  # Each room, from the innermost out, and the rooms it may import from
     "storage": "errors domain storage.*",  # the door that chooses an adapter by its URL
     "messaging": "errors domain messaging.*",
     **dict.fromkeys(USE_CASES.split(), TOOLS),
+    "rollup": f"{TOOLS} storage",  # a process of its own: it opens its store itself
     "wiring": f"{TOOLS} {USE_CASES} storage messaging storage.* messaging.*",
     "api": f"{TOOLS} {USE_CASES} wiring",
     "server": f"{TOOLS} {USE_CASES} wiring api",

@@ -19,7 +19,7 @@ from heatfleet.config import Settings, load_settings, variable
 from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.logs import configure_logging
 from heatfleet.storage import open_store
-from heatfleet.storage.base import Rollup
+from heatfleet.storage.base import Rollup, Store
 
 STOP_WAIT_S = 10
 RESTART_AFTER_S = 1.0
@@ -29,13 +29,8 @@ _log = logging.getLogger(__name__)
 
 def rollup_once(settings: Settings, *, rebuild: bool = False) -> Rollup:
     """One rollup now; with ``rebuild`` all figures are thrown away and made again from the readings."""
-    gc.disable()  # millions of short-lived tuples and no cycles: looking for some takes a fifth of the time
-    try:
-        with closing(open_store(settings.store, hold_ms=settings.max_hold_s * 1000, writable=False)) as store:
-            now_ms = time.time_ns() // 1_000_000
-            return store.rebuild(now_ms) if rebuild else store.rollup(now_ms)
-    finally:
-        gc.enable()
+    with closing(_open(settings)) as store:
+        return store.rebuild(_now_ms()) if rebuild else store.rollup(_now_ms())
 
 
 def run_every(settings: Settings, every_s: float, *, parent: int | None = None) -> None:
@@ -46,20 +41,35 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    # Millions of short-lived tuples and no cycles: looking for some takes a fifth of the time.
+    gc.disable()
     next_s = time.monotonic()
-    while not stop.is_set():
-        if parent is not None and os.getppid() != parent:
-            _log.warning("the server is gone, so the rollup ends too")
-            return
-        if time.monotonic() >= next_s:
-            next_s = max(next_s + every_s, time.monotonic())
-            try:
-                done = rollup_once(settings)
-            except StoreUnavailable as error:
-                _log.warning("no rollup this time: %s", error)
-            else:
-                _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
-        stop.wait(min(1.0, max(0.0, next_s - time.monotonic())))
+    with closing(_open(settings)) as store:
+        while not stop.is_set():
+            if parent is not None and os.getppid() != parent:
+                _log.warning("the server is gone, so the rollup ends too")
+                return
+            if time.monotonic() >= next_s:
+                next_s = max(next_s + every_s, time.monotonic())
+                _rollup(store)
+            stop.wait(min(1.0, max(0.0, next_s - time.monotonic())))
+
+
+def _rollup(store: Store) -> None:
+    try:
+        done = store.rollup(_now_ms())
+    except StoreUnavailable as error:
+        _log.warning("no rollup this time: %s", error)
+    else:
+        _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
+
+
+def _open(settings: Settings) -> Store:
+    return open_store(settings.store, hold_ms=settings.max_hold_s * 1000, writable=False)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class RollupProcess:

@@ -24,7 +24,7 @@ def open_database(path: Path, kind: str, *, writable: bool) -> apsw.Connection:
     """
     with unavailable_as_error(path):
         if writable:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         else:
             if not path.exists():
@@ -41,6 +41,19 @@ def open_database(path: Path, kind: str, *, writable: bool) -> apsw.Connection:
             connection.close()
             raise
         return connection
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that a power cut does not take back: SQLite syncs the files' names, not the folder's own."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    parent = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
 
 
 def _make_durable(connection: apsw.Connection, path: Path) -> None:
@@ -137,7 +150,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 def take_lock(path: Path) -> IO[str]:
     """Lock the file until it is closed; ``BlockingIOError`` names the process that holds it already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     file = path.open("a+", encoding="ascii")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

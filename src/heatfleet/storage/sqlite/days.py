@@ -19,6 +19,7 @@ from heatfleet.storage.sqlite.connect import open_database, transaction, unavail
 DEVICE_SHIFT = 23
 _TIME_MASK = (1 << DEVICE_SHIFT - 1) - 1
 _OPEN_MAX = 64
+READ_AT_ONCE = 500_000
 
 Row = tuple[int, int, int, float, int]
 
@@ -74,13 +75,17 @@ class DayFiles:
                     zip(keys.tolist(), values, part.product.tolist(), strict=True),
                 )
 
-    def hours(self) -> Iterator[tuple[int, Readings]]:
-        """Every hour that has readings, in order: hours since 1970 and the readings, sorted by (device, time, code)."""
+    def everything(self) -> Iterator[tuple[int, Readings]]:
+        """All readings, hour by hour (since 1970) in order, in parts of some devices each, each part sorted."""
         for day in self.days():
             for hour in range(day * 24, day * 24 + 24):
-                rows = self._rows(hour, 0, 1 << 62)
-                if rows:
-                    yield hour, Readings.of_rows(rows)
+                first = 0
+                while rows := self._rows(hour, first, 1 << 62, f" ORDER BY k LIMIT {READ_AT_ONCE}"):
+                    part = Readings.of_rows(rows)
+                    if len(rows) == READ_AT_ONCE:  # the last device may go on: leave it to the next part
+                        part = part.take(part.device < part.device[-1])
+                    yield hour, part
+                    first = (int(part.device[-1]) + 1) << DEVICE_SHIFT
 
     def device_rows(self, device: int, start_ms: int, end_ms: int) -> Iterator[Row]:
         """One device's readings in ``[start_ms, end_ms)``, in order of time."""

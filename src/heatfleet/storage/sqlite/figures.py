@@ -14,10 +14,8 @@ import numpy.typing as npt
 from heatfleet.domain.slots import SLOTS_PER_DAY, SLOTS_PER_HOUR
 from heatfleet.storage.sqlite.columns import Ints, order_by
 from heatfleet.storage.sqlite.connect import select
+from heatfleet.storage.sqlite.fleet import FLEET
 from heatfleet.storage.sqlite.integrate import Pieces, Sums, add
-
-FLEET = 0
-"""The product number under which the whole fleet is summed."""
 
 Bits = npt.NDArray[np.uint8]
 Known = dict[tuple[int, int], Ints]
@@ -50,6 +48,14 @@ def swap_ahead(connection: apsw.Connection, ahead: Sums) -> Sums:
     if not old:
         return ahead.negated()
     return add([Sums(*(np.array(column, np.int64) for column in zip(*old, strict=True))), ahead.negated()])
+
+
+def drop_empty(connection: apsw.Connection, after_slot: int) -> None:
+    """Delete the rows after a slot that adding and taking away left with nothing."""
+    connection.execute(
+        "DELETE FROM slot_sum WHERE slot > ? AND known_ms = 0 AND temperature_known_ms = 0 AND devices_day = 0",
+        (after_slot,),
+    )
 
 
 def _rows(sums: Sums) -> Iterable[tuple[int, ...]]:
@@ -109,14 +115,14 @@ def count_devices(connection: apsw.Connection, changed: set[int], counted_until:
     """Count the distinct devices anew wherever a changed map, or one whose slot has begun since, has a say.
 
     ``last_slot`` is the slot of now, ``counted_until`` what it was the time before: maps after it do not count yet.
-    The hour that now lies in is counted to its end, for its coverage is of the whole hour.
+    The hour that now lies in is counted to its end, wherever a time zone ends it: its coverage is of the whole hour.
     """
     begun = []
     if last_slot != counted_until:
         recent = "SELECT DISTINCT slot FROM heard WHERE slot > ? AND slot <= ?"
         begun = select(connection, recent, counted_until - SLOTS_PER_DAY, last_slot)
     touched = [(slot, slot) for slot in changed] + [(slot, max(slot, counted_until + 1)) for (slot,) in begun]
-    last_counted = last_slot | SLOTS_PER_HOUR - 1
+    last_counted = last_slot + SLOTS_PER_HOUR - 1
     wanted = sorted(
         {
             later

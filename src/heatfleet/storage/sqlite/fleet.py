@@ -4,16 +4,18 @@ Two million devices take about 120 MB. The rollup needs them all anyway: whoever
 counted as time goes on.
 """
 
-import json
-from collections.abc import Sequence
-
 import apsw
 import numpy as np
 
 from heatfleet.storage.sqlite.columns import Floats, Ints, Moments
 from heatfleet.storage.sqlite.connect import select
+from heatfleet.storage.sqlite.names import NameIndex, Names
 
 NEVER = -(1 << 62)
+FLEET = 0
+"""The product number under which the whole fleet is summed."""
+NEW_DEVICE = f"INSERT INTO device (name, product, first_ms, last_ms) VALUES (?, 0, {-NEVER}, {NEVER})"
+LOADED_AT_ONCE = 100_000
 
 
 class Fleet:
@@ -22,24 +24,11 @@ class Fleet:
     def __init__(self, connection: apsw.Connection) -> None:
         """Load the devices and products of an opened main file."""
         self._connection = connection
-        rows = select(
-            connection,
-            "SELECT id, product, first_ms, last_ms, power_w, power_ms, temperature_c, temperature_ms FROM device",
-        )
-        self._allocate(max((row[0] for row in rows), default=0) + 1)
-        if rows:
-            device, product, first_ms, last_ms, power_w, power_ms, temperature_c, temperature_ms = zip(
-                *rows,
-                strict=True,
-            )
-            at = np.array(device, np.int64)
-            self.product[at] = product
-            self.first_ms[at] = first_ms
-            self.last_ms[at] = last_ms
-            self.power_w[at] = np.array(power_w, np.float64)
-            self.power_ms[at] = [NEVER if value is None else value for value in power_ms]
-            self.temperature_c[at] = np.array(temperature_c, np.float64)
-            self.temperature_ms[at] = [NEVER if value is None else value for value in temperature_ms]
+        self._device_index = NameIndex()
+        self._product_index = NameIndex()
+        self._allocate(1 + int(connection.execute("SELECT ifnull(max(id), 0) FROM device").get))
+        for first in range(1, len(self.product), LOADED_AT_ONCE):
+            self._load(first)
         self._load_products()
 
     def _allocate(self, size: int) -> None:
@@ -51,41 +40,62 @@ class Fleet:
         self.temperature_c: Floats = np.full(size, np.nan)
         self.temperature_ms: Ints = np.full(size, NEVER, np.int64)
 
+    def _load(self, first: int) -> None:
+        rows = select(
+            self._connection,
+            "SELECT id, name, product, first_ms, last_ms, power_w, power_ms, temperature_c, temperature_ms FROM device"
+            " WHERE id >= ? AND id < ?",
+            first,
+            first + LOADED_AT_ONCE,
+        )
+        device, name, product, first_ms, last_ms, power_w, power_ms, temperature_c, temperature_ms = zip(
+            *rows, strict=True
+        )
+        at = np.array(device, np.int64)
+        self._device_index.add(Names.of(name), at)
+        self.product[at] = product
+        self.first_ms[at] = first_ms
+        self.last_ms[at] = last_ms
+        self.power_w[at] = np.array(power_w, np.float64)
+        self.power_ms[at] = [NEVER if value is None else value for value in power_ms]
+        self.temperature_c[at] = np.array(temperature_c, np.float64)
+        self.temperature_ms[at] = [NEVER if value is None else value for value in temperature_ms]
+
     def _load_products(self) -> None:
         names = dict(select(self._connection, "SELECT id, name FROM product"))
         # Ranks order products by name; the definition lets the greatest name count among readings of equal time.
         self.product_rank: Ints = np.zeros(max(names) + 1, np.int64)
         for rank, number in enumerate(sorted(names, key=names.__getitem__)):
             self.product_rank[number] = rank
+        del names[FLEET]
+        if names:
+            self._product_index = NameIndex()
+            self._product_index.add(Names.of(list(names.values())), np.array(list(names)))
 
-    def product_numbers(self, names: Sequence[str]) -> Ints:
+    def product_numbers(self, names: Names) -> Ints:
         """Numbers of products, new ones written down."""
-        numbers = self._numbers("product", set(names))
-        if max(numbers.values()) >= len(self.product_rank):
-            self._load_products()
-        return np.array([numbers[name] for name in names], np.int64)
-
-    def device_numbers(self, names: Sequence[str]) -> Ints:
-        """Numbers of devices; unheard ones get the next number, and room in the columns."""
-        numbers = self._numbers("device", set(names))
-        self._grow(max(numbers.values()) + 1)
-        return np.array([numbers[name] for name in names], np.int64)
-
-    def _numbers(self, table: str, names: set[str]) -> dict[str, int]:
-        find = f"SELECT name, {table}.id FROM json_each(?) asked JOIN {table} ON name = asked.value"  # noqa: S608 - one of two names
-        numbers: dict[str, int] = dict(select(self._connection, find, json.dumps(list(names))))
-        new = sorted(names - numbers.keys())
+        numbers, new = self._numbered(names, self._product_index, "INSERT INTO product (name) VALUES (?)")
         if new:
-            after: int = self._connection.execute(f"SELECT ifnull(max(id), 0) FROM {table}").get  # noqa: S608
-            if table == "product":
-                self._connection.executemany("INSERT INTO product (name) VALUES (?)", ((name,) for name in new))
-            else:
-                self._connection.executemany(
-                    "INSERT INTO device (name, product, first_ms, last_ms) VALUES (?, 0, ?, ?)",
-                    ((name, -NEVER, NEVER) for name in new),
-                )
-            numbers.update((name, after + place) for place, name in enumerate(new, start=1))
+            self._load_products()
         return numbers
+
+    def device_numbers(self, names: Names) -> Ints:
+        """Numbers of devices; unheard ones get the next number, and room in the columns."""
+        numbers, new = self._numbered(names, self._device_index, NEW_DEVICE)
+        if new:
+            self._grow(int(numbers.max()) + 1)
+        return numbers
+
+    def _numbered(self, names: Names, index: NameIndex, insert: str) -> tuple[Ints, int]:
+        """The numbers of names, and how many of the names are new."""
+        numbers, new = index.find(names)
+        if len(new):
+            unheard = [names.name(row) for row in new.tolist()]
+            self._connection.executemany(insert, ((name,) for name in unheard))
+            last = self._connection.last_insert_rowid()
+            index.add(Names.of(unheard), np.arange(last - len(unheard) + 1, last + 1))
+            numbers, _ = index.find(names)
+        return numbers, len(new)
 
     def _grow(self, size: int) -> None:
         old = {name: getattr(self, name) for name in _COLUMNS}

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatfleet.domain.messages import Reading
-from heatfleet.errors import StoreUnavailable
+from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.sqlite.connect import open_database, unavailable_as_error
 
 FORMAT = 1
@@ -30,10 +30,10 @@ _HEAD = struct.Struct("<B3xIIII")
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Readings as columns, as they came: names not yet numbered, repetitions included."""
+    """Readings as columns, as they came: names (UTF-8, joined by newlines) not yet numbered, repetitions included."""
 
-    device_names: list[str]
-    product_names: list[str]
+    device_names: bytes
+    product_names: bytes
     code: npt.NDArray[np.uint8]
     time_ms: npt.NDArray[np.int64]
     value: npt.NDArray[np.float64]
@@ -66,8 +66,8 @@ def unpack(body: bytes) -> Packed:
     names_at = 17 * count
     products_at = names_at + names_bytes
     return Packed(
-        device_names=bytes(columns[names_at:products_at]).decode().split("\n"),
-        product_names=bytes(columns[products_at : products_at + product_bytes]).decode().split("\n"),
+        device_names=bytes(columns[names_at:products_at]),
+        product_names=bytes(columns[products_at : products_at + product_bytes]),
         code=np.frombuffer(columns, np.uint8, count, 16 * count),
         time_ms=np.frombuffer(columns, "<i8", count),
         value=np.frombuffer(columns, "<f8", count, 8 * count),
@@ -167,7 +167,12 @@ class JournalReader:
     def _connections(self) -> Iterator[apsw.Connection]:
         for path in journal_files(self._folder):
             with unavailable_as_error(path):
-                connection = open_database(path, "journal", writable=False)
+                try:
+                    connection = open_database(path, "journal", writable=False)
+                except SetupError:
+                    if path.exists():
+                        raise
+                    continue  # the rollup was done with it and deleted it since we looked
                 try:
                     yield connection
                 finally:

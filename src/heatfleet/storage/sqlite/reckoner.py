@@ -22,9 +22,10 @@ from heatfleet.storage.sqlite import journal
 from heatfleet.storage.sqlite.columns import Readings
 from heatfleet.storage.sqlite.connect import open_database, select, transaction, unavailable_as_error
 from heatfleet.storage.sqlite.days import DayFiles
-from heatfleet.storage.sqlite.figures import add_sums, count_devices, mark_heard, swap_ahead, with_fleet
+from heatfleet.storage.sqlite.figures import add_sums, count_devices, drop_empty, mark_heard, swap_ahead, with_fleet
 from heatfleet.storage.sqlite.fleet import Fleet
 from heatfleet.storage.sqlite.integrate import add, clipped, pieces, segments, sums
+from heatfleet.storage.sqlite.names import Names
 from heatfleet.storage.sqlite.revise import FOREVER_MS, Reviser
 
 READINGS_A_STEP = 1_000_000
@@ -42,11 +43,19 @@ class Reckoner:
         self._journal = journal.JournalReader(folder)
         self._days = DayFiles(folder, writable=True)
         self._fleet = Fleet(self._connection)
+        self._seen_version = self._connection.pragma("data_version")
 
     def close(self) -> None:
         """Let go of all files."""
         self._days.close()
         self._connection.close()
+
+    def refresh(self) -> None:
+        """Load the state anew if somebody else has written the main file since."""
+        version = self._connection.pragma("data_version")
+        if version != self._seen_version:
+            self._fleet = Fleet(self._connection)
+            self._seen_version = version
 
     def rollup(self, now_ms: int) -> Iterator[tuple[int, int]]:
         """Bring everything up to ``now_ms``; yields the readings taken and those of them late, after each step."""
@@ -80,7 +89,7 @@ class Reckoner:
             _set(self._connection, "hold_ms", self._hold_ms)
             reviser = Reviser(self._fleet, self._days, self._hold_ms)
             changed: set[int] = set()
-            for hour, readings in self._days.hours():
+            for hour, readings in self._days.everything():
                 reviser.placed_until_ms = hour * HOUR_MS
                 revision, _ = reviser.revise(readings.as_set(self._fleet.product_rank))
                 add_sums(self._connection, with_fleet(revision.change))
@@ -108,11 +117,11 @@ class Reckoner:
         if packed:
             found.append(
                 Readings(
-                    self._fleet.device_numbers([name for part in packed for name in part.device_names]),
+                    self._fleet.device_numbers(Names.of_text(b"\n".join(part.device_names for part in packed))),
                     np.concatenate([part.time_ms for part in packed]),
                     np.concatenate([part.code for part in packed]).astype(np.int64),
                     np.concatenate([part.value for part in packed]),
-                    self._fleet.product_numbers([name for part in packed for name in part.product_names]),
+                    self._fleet.product_numbers(Names.of_text(b"\n".join(part.product_names for part in packed))),
                 ),
             )
         readings = Readings.join(found).as_set(self._fleet.product_rank)
@@ -156,6 +165,7 @@ class Reckoner:
         add_sums(self._connection, swap_ahead(self._connection, ahead))
         counted_until = slot_of(setting(self._connection, "as_of_ms"))
         count_devices(self._connection, changed, counted_until, slot_of(now_ms))
+        drop_empty(self._connection, slot_of(now_ms))
         _set(self._connection, "as_of_ms", now_ms)
 
     def _place_runs(self) -> None:

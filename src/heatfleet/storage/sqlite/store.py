@@ -42,6 +42,7 @@ class SqliteStore:
         self._readers: LifoQueue[apsw.Connection] = LifoQueue()
         self._closing = ExitStack()
         self._writer: JournalWriter | None = None
+        self._kept_reckoner: Reckoner | None = None  # loading the state of two million devices takes seconds
         if writable:
             self._become_the_server()
         else:
@@ -100,9 +101,11 @@ class SqliteStore:
                         msg = f"another rollup ({error}) is at work on {self._path}; try again when it is done"
                         raise StoreUnavailable(msg, retry_after_s=ROLLUP_WAIT_S) from error
                     time.sleep(0.05)
-            reckoner = Reckoner(self._path, self._folder, self._hold_ms)
-            held.callback(reckoner.close)
-            yield reckoner
+            if self._kept_reckoner is None:
+                self._kept_reckoner = Reckoner(self._path, self._folder, self._hold_ms)
+                self._closing.callback(self._kept_reckoner.close)
+            self._kept_reckoner.refresh()
+            yield self._kept_reckoner
 
     def figures(
         self,
@@ -145,7 +148,7 @@ class SqliteStore:
             lifetime_ms=(first_ms, last_ms),
             slots=(
                 slot_of(first_ms) if first_slot is None else max(first_slot, slot_of(first_ms)),
-                min((slot_of(as_of_ms) | SLOTS_PER_HOUR - 1) + 1, _LAST_SLOT if end_slot is None else end_slot),
+                min(slot_of(as_of_ms) + SLOTS_PER_HOUR, _LAST_SLOT if end_slot is None else end_slot),
             ),
             product=None if product_id is None else products[product_id],
             product_names={number: name for name, number in products.items()},
@@ -219,10 +222,11 @@ class SqliteStore:
             try:
                 connection.execute("BEGIN")
                 yield connection
-            finally:
-                if connection.in_transaction:
-                    connection.execute("COMMIT")
-                self._readers.put(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.close()  # whatever befell it, the next reader gets a fresh one
+                raise
+            self._readers.put(connection)
 
 
 def make_main_file(path: Path, hold_ms: int) -> None:

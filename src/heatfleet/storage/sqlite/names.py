@@ -1,0 +1,150 @@
+"""From names to numbers, a million at a time.
+
+A dictionary of Python strings takes a microsecond a name, more than all the rest of the rollup together. Here names stay
+bytes, are hashed as columns of 64-bit words, and looked up in a table that is itself an array.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from heatfleet.storage.sqlite.columns import Ints
+
+Words = npt.NDArray[np.uint64]
+
+_NEWLINE = 10
+_PIECE = 65_536
+"""Names hashed at once: their words stay in the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A column of names as they stand in the journal: UTF-8, each ended by a newline; where each starts, how long it is."""
+
+    text: npt.NDArray[np.uint8]
+    start: Ints
+    length: Ints
+
+    @classmethod
+    def of_text(cls, joined: bytes) -> Self:
+        """From names joined by newlines; at least one name."""
+        text = np.frombuffer(joined + b"\n", np.uint8)
+        end = np.flatnonzero(text == _NEWLINE)
+        start = np.r_[0, end[:-1] + 1]
+        return cls(text, start, end - start)
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Self:
+        """From strings; at least one."""
+        return cls.of_text("\n".join(names).encode())
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def name(self, row: int) -> str:
+        """One of the names."""
+        start = self.start[row]
+        return bytes(self.text[start : start + self.length[row]]).decode()
+
+    def words(self, first: int, end: int) -> tuple[Words, Ints]:
+        """Some of the names as rows of 64-bit words, filled up with zeros, and the number of words that each has."""
+        start, length = self.start[first:end], self.length[first:end]
+        width = -(-int(length.max()) // 8) * 8
+        place = np.arange(width)
+        at = np.minimum(start[:, None] + place, len(self.text) - 1)
+        letters = np.where(place < length[:, None], self.text[at], 0).astype(np.uint8)
+        return letters.view("<u8").astype(np.uint64), -(-length // 8)
+
+
+class NameIndex:
+    """The numbers of names; numbers are above 0.
+
+    Names are told apart by 64 bits of a hash with secret keys and by their place in the table, some 85 bits in all: two
+    of two million names are taken for one with a chance of 1 in 10^13, and nobody can look for such a pair.
+    """
+
+    def __init__(self) -> None:
+        self._keys = [secrets.randbits(64) | 1 for _ in range(4)]
+        self._table = np.zeros(1024, np.int32)  # at a hash: the number of the name; open addressing, at most half full
+        self._check = np.zeros(512, np.uint64)  # at a number: the second hash of its name
+        self._place = np.zeros(512, np.uint64)  # at a number: the first hash, to build a larger table
+        self._count = 0
+
+    def find(self, names: Names) -> tuple[Ints, Ints]:
+        """The number of each name, 0 for unknown ones; and the first row of each different unknown name."""
+        place, check = self._hashes(names)
+        numbers = self._look_up(place, check)
+        unknown = np.flatnonzero(numbers == 0)
+        first = np.unique(check[unknown], return_index=True)[1]
+        return numbers, np.sort(unknown[first])
+
+    def add(self, names: Names, numbers: Ints) -> None:
+        """Remember new, different names under their numbers."""
+        place, check = self._hashes(names)
+        size = max(len(self._check), int(numbers.max()) + 1)
+        if size > len(self._check):
+            size += size // 4
+            self._check = np.r_[self._check, np.zeros(size - len(self._check), np.uint64)]
+            self._place = np.r_[self._place, np.zeros(size - len(self._place), np.uint64)]
+        self._check[numbers], self._place[numbers] = check, place
+        self._count += len(numbers)
+        if 2 * self._count > len(self._table):
+            self._table = np.zeros(1 << (3 * self._count).bit_length(), np.int32)
+            numbers = np.flatnonzero(self._check)
+            place = self._place[numbers]
+        self._enter(place, numbers)
+
+    def _hashes(self, names: Names) -> tuple[Words, Words]:
+        place, check = np.empty(len(names), np.uint64), np.empty(len(names), np.uint64)
+        for first in range(0, len(names), _PIECE):
+            end = min(first + _PIECE, len(names))
+            words, count = names.words(first, end)
+            place[first:end] = _mixed(words, count, self._keys[0], self._keys[1])
+            check[first:end] = _mixed(words, count, self._keys[2], self._keys[3]) | np.uint64(
+                1
+            )  # never 0: that is free
+        return place, check
+
+    def _look_up(self, place: Words, check: Words) -> Ints:
+        numbers = np.zeros(len(place), np.int64)
+        mask = np.uint64(len(self._table) - 1)
+        rows = np.arange(len(place))
+        at = place & mask
+        while len(rows):
+            found = self._table[at]
+            hit = (found != 0) & (self._check[found] == check[rows])
+            numbers[rows[hit]] = found[hit]
+            on = (found != 0) & ~hit
+            rows, at = rows[on], (at[on] + np.uint64(1)) & mask
+        return numbers
+
+    def _enter(self, place: Words, numbers: Ints) -> None:
+        mask = np.uint64(len(self._table) - 1)
+        at = place & mask
+        while len(numbers):
+            free = np.flatnonzero(self._table[at] == 0)
+            spots, first = np.unique(at[free], return_index=True)
+            entered = free[first]
+            self._table[spots] = numbers[entered]
+            rest = np.ones(len(numbers), np.bool_)
+            rest[entered] = False
+            numbers, at = numbers[rest], at[rest]
+            # Whoever found the spot taken, now or before, goes one on; a spot still free is taken by someone else now.
+            at = np.where(self._table[at] != 0, (at + np.uint64(1)) & mask, at)
+
+
+def _mixed(words: Words, count: Ints, start: int, factor: int) -> Words:
+    """A 64-bit hash of each row's first ``count`` words, by multiplying and folding."""
+    hashes = np.full(len(words), start, np.uint64) ^ count.astype(np.uint64)
+    by = np.uint64(factor)
+    for column in range(words.shape[1]):
+        mixed = (hashes ^ words[:, column]) * by
+        mixed ^= mixed >> np.uint64(32)
+        mixed *= by
+        mixed ^= mixed >> np.uint64(29)
+        hashes = np.where(column < count, mixed, hashes)
+    return hashes
