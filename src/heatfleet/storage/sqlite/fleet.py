@@ -14,7 +14,7 @@ from heatfleet.storage.sqlite.names import NameIndex, Names
 NEVER = -(1 << 62)
 FLEET = 0
 """The product number under which the whole fleet is summed."""
-NEW_DEVICE = f"INSERT INTO device (name, product, first_ms, last_ms) VALUES (?, 0, {-NEVER}, {NEVER})"
+NEW_DEVICE = f"INSERT INTO device (name, product, first_ms, last_ms) VALUES (?, 0, {-NEVER}, {NEVER})"  # noqa: S608 - numbers of ours
 LOADED_AT_ONCE = 100_000
 
 

@@ -1,7 +1,7 @@
 """From names to numbers, a million at a time.
 
-A dictionary of Python strings takes a microsecond a name, more than all the rest of the rollup together. Here names stay
-bytes, are hashed as columns of 64-bit words, and looked up in a table that is itself an array.
+A dictionary of Python strings takes about a microsecond a name, as much as all the rest of the rollup. Here names stay
+bytes, are hashed as columns of 64-bit words, and are looked up in a table that is itself an array.
 """
 
 import secrets
@@ -23,7 +23,7 @@ _PIECE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """A column of names as they stand in the journal: UTF-8, each ended by a newline; where each starts, how long it is."""
+    """A column of names as the journal has them, UTF-8 and a newline each: where each starts and how long it is."""
 
     text: npt.NDArray[np.uint8]
     start: Ints
@@ -104,9 +104,7 @@ class NameIndex:
             end = min(first + _PIECE, len(names))
             words, count = names.words(first, end)
             place[first:end] = _mixed(words, count, self._keys[0], self._keys[1])
-            check[first:end] = _mixed(words, count, self._keys[2], self._keys[3]) | np.uint64(
-                1
-            )  # never 0: that is free
+            check[first:end] = _mixed(words, count, self._keys[2], self._keys[3]) | np.uint64(1)
         return place, check
 
     def _look_up(self, place: Words, check: Words) -> Ints:
