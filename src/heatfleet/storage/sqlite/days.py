@@ -19,6 +19,7 @@ from heatfleet.storage.sqlite.connect import open_database, transaction, unavail
 DEVICE_SHIFT = 23
 _TIME_MASK = (1 << DEVICE_SHIFT - 1) - 1
 _OPEN_MAX = 64
+ROWS_A_STATEMENT = 64
 READ_AT_ONCE = 500_000
 
 Row = tuple[int, int, int, float, int]
@@ -67,13 +68,16 @@ class DayFiles:
         assert connection is not None  # noqa: S101 - a writable folder makes the file
         with unavailable_as_error(self._path(day)), transaction(connection):
             for hour, part in hours:
-                keys = part.device << DEVICE_SHIFT | (part.time_ms - hour * HOUR_MS) << 1 | part.code
-                # Whole numbers are kept as such: they take 1 to 4 bytes instead of 8, and read back equal.
-                values = [int(value) if value.is_integer() else value for value in part.value.tolist()]
-                connection.executemany(
-                    f"INSERT OR REPLACE INTO h{hour % 24:02} VALUES (?, ?, ?)",  # noqa: S608 - a number
-                    zip(keys.tolist(), values, part.product.tolist(), strict=True),
-                )
+                key = part.device << DEVICE_SHIFT | (part.time_ms - hour * HOUR_MS) << 1 | part.code
+                flat: list[float] = [0] * (3 * len(part))
+                flat[::3], flat[1::3], flat[2::3] = key.tolist(), part.value.tolist(), part.product.tolist()
+                # Many rows a statement: a third less work than one each.
+                many = len(part) // ROWS_A_STATEMENT * ROWS_A_STATEMENT * 3
+                for values, rows in ((flat[:many], ROWS_A_STATEMENT), (flat[many:], 1)):
+                    connection.executemany(
+                        f"INSERT OR REPLACE INTO h{hour % 24:02} VALUES" + ", ".join(["(?, ?, ?)"] * rows),
+                        zip(*[iter(values)] * (3 * rows), strict=True),
+                    )
 
     def everything(self) -> Iterator[tuple[int, Readings]]:
         """All readings, hour by hour (since 1970) in order, in parts of some devices each, each part sorted."""
