@@ -1,0 +1,24 @@
+"""The bus ``local:``, for devices that listen to this server itself."""
+
+from heatfleet.domain.commands import Command
+from heatfleet.errors import BusUnavailable
+
+
+class InProcessBus:
+    """There is no broker between the ledger and the listeners, so an order is accepted as soon as the bus is open.
+
+    ``CommandDesk`` shows every published order to those who follow ``/commands/stream``, whatever the bus; here
+    that stream is the delivery.
+    """
+
+    def __init__(self) -> None:
+        self._open = True
+
+    async def publish(self, command: Command) -> None:  # noqa: ARG002  # the stream carries it
+        """Accept the order; ``BusUnavailable`` once the bus is closed."""
+        if not self._open:
+            raise BusUnavailable("the server is closing; the order was not sent, try again")
+
+    async def close(self) -> None:
+        """Refuse every order from now on."""
+        self._open = False
