@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Row = tuple[int, int, int, float, int]
+"""One reading: device, time_ms, code, value, product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Readings(Columns):
         return cls(none, none, none, np.empty(0, np.float64), none)
 
     @classmethod
-    def of_rows(cls, rows: Sequence[tuple[int, int, int, float, int]]) -> Self:
+    def of_rows(cls, rows: Sequence[Row]) -> Self:
         """From tuples in the order of the columns."""
         if not rows:
             return cls.empty()
@@ -91,19 +93,18 @@ class Readings(Columns):
         kept = rows.take(first)
         return type(self)(kept.device, kept.time_ms, kept.code, value, np.argsort(product_rank)[rank])
 
-    def pack(self) -> bytes:
-        """All columns in one block of bytes, 40 a reading."""
-        return b"".join(
-            getattr(self, field.name).astype("<f8" if field.name == "value" else "<i8").tobytes()
-            for field in fields(self)
+    def rows(self) -> list[Row]:
+        """As tuples in the order of the columns."""
+        return list(
+            zip(
+                self.device.tolist(),
+                self.time_ms.tolist(),
+                self.code.tolist(),
+                self.value.tolist(),
+                self.product.tolist(),
+                strict=True,
+            )
         )
-
-    @classmethod
-    def unpack(cls, body: bytes) -> Self:
-        """The inverse of ``pack``."""
-        columns = np.frombuffer(body, "<i8").reshape(len(fields(cls)), -1)
-        device, time_ms, code, value, product = columns
-        return cls(device, time_ms, code, value.view("<f8"), product)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import apsw
 import numpy as np
 
 from heatfleet.domain.slots import DAY_MS, HOUR_MS
-from heatfleet.storage.sqlite.columns import Readings, order_by
+from heatfleet.storage.sqlite.columns import Readings, Row, order_by
 from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
 
 DEVICE_SHIFT = 23
@@ -21,8 +21,6 @@ _TIME_MASK = (1 << DEVICE_SHIFT - 1) - 1
 _OPEN_MAX = 64
 ROWS_A_STATEMENT = 64
 READ_AT_ONCE = 500_000
-
-Row = tuple[int, int, int, float, int]
 
 
 class DayFiles:
@@ -84,52 +82,31 @@ class DayFiles:
         for day in self.days():
             for hour in range(day * 24, day * 24 + 24):
                 first = 0
-                while rows := self._rows(hour, first, 1 << 62, f" ORDER BY k LIMIT {READ_AT_ONCE}"):
+                while rows := self._rows(hour, first, 1 << 62, READ_AT_ONCE):
                     part = Readings.of_rows(rows)
                     if len(rows) == READ_AT_ONCE:  # the last device may go on: leave it to the next part
                         part = part.take(part.device < part.device[-1])
                     yield hour, part
                     first = (int(part.device[-1]) + 1) << DEVICE_SHIFT
 
-    def device_rows(self, device: int, start_ms: int, end_ms: int) -> Iterator[Row]:
-        """One device's readings in ``[start_ms, end_ms)``, in order of time."""
+    def of_device(self, device: int, hour: int) -> list[Row]:
+        """One device's readings of one hour, in order of time and code."""
         first = device << DEVICE_SHIFT
-        for hour in self._hours_between(start_ms, end_ms):
-            low = first | max(0, start_ms - hour * HOUR_MS) << 1
-            high = first | min(HOUR_MS, end_ms - hour * HOUR_MS) << 1
-            yield from self._rows(hour, low, high)
-
-    def newest_before(self, device: int, time_ms: int, since_ms: int, code: int | None = None) -> Row | None:
-        """One device's newest reading in ``[since_ms, time_ms)``, of one code or of any."""
-        first = device << DEVICE_SHIFT
-        only = "" if code is None else f" AND k & 1 = {code:d}"
-        for hour in reversed(list(self._hours_between(since_ms, time_ms))):
-            low = first | max(0, since_ms - hour * HOUR_MS) << 1
-            high = first | min(HOUR_MS, time_ms - hour * HOUR_MS) << 1
-            rows = self._rows(hour, low, high, f"{only} ORDER BY k DESC LIMIT 1")
-            if rows:
-                return rows[0]
-        return None
+        return self._rows(hour, first, first + (1 << DEVICE_SHIFT))
 
     def close(self) -> None:
         """Let go of all files."""
         while self._open:
             self._open.popitem()[1].close()
 
-    def _hours_between(self, start_ms: int, end_ms: int) -> Iterator[int]:
-        """The hours that touch ``[start_ms, end_ms)`` and whose day has a file."""
-        for day in self.days():
-            if day * DAY_MS < end_ms and (day + 1) * DAY_MS > start_ms:
-                yield from range(max(day * 24, start_ms // HOUR_MS), min(day * 24 + 24, -(-end_ms // HOUR_MS)))
-
-    def _rows(self, hour: int, low: int, high: int, rest: str = " ORDER BY k") -> list[Row]:
+    def _rows(self, hour: int, low: int, high: int, limit: int = -1) -> list[Row]:
         connection = self._connection(hour // 24)
         if connection is None:
             return []
         with unavailable_as_error(self._path(hour // 24)):
             found = connection.execute(
-                f"SELECT k, v, p FROM h{hour % 24:02} WHERE k >= ? AND k < ?{rest}",  # noqa: S608 - numbers only
-                (low, high),
+                f"SELECT k, v, p FROM h{hour % 24:02} WHERE k >= ? AND k < ? ORDER BY k LIMIT ?",  # noqa: S608 - a number
+                (low, high, limit),
             )
             start_ms = hour * HOUR_MS
             return [(k >> DEVICE_SHIFT, start_ms + (k >> 1 & _TIME_MASK), k & 1, v, p) for k, v, p in found]

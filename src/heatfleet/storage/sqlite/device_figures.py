@@ -1,18 +1,16 @@
 """One device's figures, reckoned when asked for from its own readings: a day is some 500 of them."""
 
-from pathlib import Path
-
 import numpy as np
 
 from heatfleet.domain.slots import SLOT_MS, SLOTS_PER_DAY, SLOTS_PER_HOUR
 from heatfleet.storage.base import Column, Figures
-from heatfleet.storage.sqlite.columns import Readings, moments
-from heatfleet.storage.sqlite.days import DayFiles, Row
+from heatfleet.storage.sqlite.columns import Readings, Row, moments
+from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.integrate import clipped, pieces, segments, sums
 
 
 def reckon_device(
-    folder: Path,
+    history: History,
     device: int,
     *,
     lifetime_ms: tuple[int, int],
@@ -27,11 +25,7 @@ def reckon_device(
     # Whether the device was known in the day before each slot is part of the figures (coverage).
     start_ms = (first_slot - SLOTS_PER_DAY + 1) * SLOT_MS
     end_ms = end_slot * SLOT_MS
-    days = DayFiles(folder, writable=False)
-    try:
-        readings = Readings.of_rows(_rows(days, device, lifetime_ms, start_ms, end_ms))
-    finally:
-        days.close()
+    readings = Readings.of_rows(_rows(history, device, lifetime_ms, start_ms, end_ms))
     rank = np.zeros(max(product_names) + 1, np.int64)
     for place, number in enumerate(sorted(product_names, key=product_names.__getitem__)):
         rank[number] = place
@@ -66,7 +60,7 @@ def _within_last(heard: Column, slots: int) -> Column:
 
 
 def _rows(
-    days: DayFiles,
+    history: History,
     device: int,
     lifetime_ms: tuple[int, int],
     start_ms: int,
@@ -77,7 +71,7 @@ def _rows(
     context: list[Row] = []
     if first_ms < start_ms:
         for code in (0, 1):
-            newest = days.newest_before(device, start_ms, first_ms, code)
+            newest = history.newest_before(device, start_ms, first_ms, code)
             if newest is not None:
                 context.append(newest)
-    return context + list(days.device_rows(device, start_ms, min(end_ms, last_ms + 1)))
+    return context + list(history.of_device(device, start_ms, min(end_ms, last_ms + 1)))

@@ -49,6 +49,12 @@ class Sums(Columns):
     temperature_mc_ms: Ints
     temperature_known_ms: Ints
 
+    @classmethod
+    def none(cls) -> "Sums":
+        """No sums."""
+        nothing = np.empty(0, np.int64)
+        return cls(nothing, nothing, nothing, nothing, nothing, nothing)
+
     def negated(self) -> "Sums":
         """The same with all sums taken away instead of added."""
         return Sums(self.slot, self.product, -self.energy_mj, -self.known_ms, -self.temperature_mc_ms,
@@ -122,8 +128,7 @@ def _sum_of(values: Floats, length_ms: Ints) -> tuple[Ints, Ints]:
 def sums(parts: Pieces) -> Sums:
     """Pieces added up by (slot, product), in whole numbers."""
     if not len(parts):
-        none = np.empty(0, np.int64)
-        return Sums(none, none, none, none, none, none)
+        return Sums.none()
     width = int(parts.product.max()) + 1
     keys, group = np.unique(parts.slot * width + parts.product, return_inverse=True)
     return Sums(

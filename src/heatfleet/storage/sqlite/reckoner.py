@@ -1,11 +1,11 @@
 """The rollup of the SQLite store, step by step; each step may be cut off and repeated.
 
-1. Put in place what an earlier rollup counted but did not place (it was cut off).
+1. Put in place the runs that an earlier rollup left and whose hour is over.
 2. Take accepted readings from the journal, and those whose time has come by now.
 3. In one transaction on the main file: number the names, reckon what changes, write figures, state and marks, and keep
-   the readings as a *run*. Figures come first: they are reckoned against what is in place, so nothing may be placed
-   that they do not count.
-4. Put the run in the day files, then drop it. Placing twice changes nothing.
+   the readings as *runs*. The figures count exactly what is in place or in a run, no more and no less; so each
+   difference is reckoned against what they count.
+4. Put the runs whose hour is over in the day files, then drop them. Placing twice changes nothing.
 5. Delete the journal files that are done with.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from heatfleet.domain.slots import HOUR_MS, slot_of
+from heatfleet.domain.slots import HOUR_MS, SLOT_MS, slot_of
 from heatfleet.errors import SetupError
 from heatfleet.storage.sqlite import journal
 from heatfleet.storage.sqlite.columns import Readings
@@ -24,11 +24,18 @@ from heatfleet.storage.sqlite.connect import open_database, select, transaction,
 from heatfleet.storage.sqlite.days import DayFiles
 from heatfleet.storage.sqlite.figures import add_sums, count_devices, drop_empty, mark_heard, swap_ahead, with_fleet
 from heatfleet.storage.sqlite.fleet import Fleet
-from heatfleet.storage.sqlite.integrate import add, clipped, pieces, segments, sums
+from heatfleet.storage.sqlite.history import History
+from heatfleet.storage.sqlite.integrate import Sums, add, clipped, pieces, segments, sums
 from heatfleet.storage.sqlite.names import Names
 from heatfleet.storage.sqlite.revise import FOREVER_MS, Reviser
+from heatfleet.storage.sqlite.runs import Runs
 
 READINGS_A_STEP = 1_000_000
+PLACED_AT_ONCE = 1_000_000
+HELD_AT_ONCE = 200_000
+SEAL_AFTER_MS = 600_000
+"""How long after its end an hour still goes to runs: most stragglers come soon, and are then placed with the rest."""
+END_OF_TIME = 1 << 40
 
 
 class Reckoner:
@@ -42,6 +49,8 @@ class Reckoner:
         self._connection.set_busy_timeout(60_000)  # readers do not block us; only a by-hand sqlite3 prompt could
         self._journal = journal.JournalReader(folder)
         self._days = DayFiles(folder, writable=True)
+        self._runs = Runs(self._connection)
+        self._history = History(self._days, self._runs)
         self._fleet = Fleet(self._connection)
         self._seen_version = self._connection.pragma("data_version")
 
@@ -55,6 +64,7 @@ class Reckoner:
         version = self._connection.pragma("data_version")
         if version != self._seen_version:
             self._fleet = Fleet(self._connection)
+            self._runs.forget_kept()
             self._seen_version = version
 
     def rollup(self, now_ms: int) -> Iterator[tuple[int, int]]:
@@ -65,7 +75,8 @@ class Reckoner:
                 " set it back, or run `heatfleet rollup --rebuild` to reckon them all anew"
             )
             raise SetupError(msg)
-        self._place_runs()
+        over = (now_ms - SEAL_AFTER_MS) // HOUR_MS
+        self._place_before(over)
         more = True
         while more:
             with self._all_or_nothing():
@@ -73,24 +84,24 @@ class Reckoner:
                 new = self._due(bodies, now_ms)
                 late = self._absorb(new, now_ms)
                 _set(self._connection, "reckoned_seq", seq)
-            self._place_runs()
+            self._place_before(over)
             self._journal.forget(seq)
             more = bool(bodies)
             yield len(new), late
 
     def rebuild(self, now_ms: int) -> int:
         """Make all figures again from the readings in place, in one transaction; gives how many there are."""
-        self._place_runs()
+        self._place_before(END_OF_TIME)
         total = 0
         with self._all_or_nothing():
             for table in ("slot_sum", "ahead", "heard"):
                 self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - one of three names
             self._fleet.forget()
             _set(self._connection, "hold_ms", self._hold_ms)
-            reviser = Reviser(self._fleet, self._days, self._hold_ms)
+            reviser = Reviser(self._fleet, self._history, self._hold_ms)
             changed: set[int] = set()
             for hour, readings in self._days.everything():
-                reviser.placed_until_ms = hour * HOUR_MS
+                reviser.known_until_ms = hour * HOUR_MS
                 revision, _ = reviser.revise(readings.as_set(self._fleet.product_rank))
                 add_sums(self._connection, with_fleet(revision.change))
                 changed |= mark_heard(self._connection, revision.gone, revision.come)
@@ -107,6 +118,7 @@ class Reckoner:
                 yield
         except BaseException:
             self._fleet = Fleet(self._connection)
+            self._runs.forget_kept()
             raise
 
     def _due(self, bodies: list[bytes], now_ms: int) -> Readings:
@@ -147,32 +159,40 @@ class Reckoner:
         late = 0
         changed: set[int] = set()
         if len(new):
-            revision, kept = Reviser(self._fleet, self._days, self._hold_ms).revise(new)
+            revision, kept = Reviser(self._fleet, self._history, self._hold_ms).revise(new)
             add_sums(self._connection, with_fleet(revision.change))
             changed = mark_heard(self._connection, revision.gone, revision.come)
             self._fleet.save(np.unique(new.device))
-            self._connection.execute("INSERT INTO run (body) VALUES (?)", (kept.pack(),))
+            self._runs.add(kept)
             late = revision.late
         self._count_up_to(now_ms, changed)
         return late
 
     def _count_up_to(self, now_ms: int, changed: set[int]) -> None:
         """Take what lies beyond now out of the figures, and count the devices of changed and newly begun slots."""
-        believed = self._fleet.newest(self._fleet.believed(now_ms, self._hold_ms))
-        to_hold = segments(believed, self._hold_ms)
-        until_now = clipped(to_hold, -FOREVER_MS, now_ms)
-        ahead = with_fleet(add([sums(pieces(to_hold)), sums(pieces(until_now)).negated()]))
-        add_sums(self._connection, swap_ahead(self._connection, ahead))
+        add_sums(self._connection, swap_ahead(self._connection, with_fleet(self._ahead(now_ms))))
         counted_until = slot_of(setting(self._connection, "as_of_ms"))
         count_devices(self._connection, changed, counted_until, slot_of(now_ms))
         drop_empty(self._connection, slot_of(now_ms))
         _set(self._connection, "as_of_ms", now_ms)
 
-    def _place_runs(self) -> None:
-        for number, body in select(self._connection, "SELECT id, body FROM run ORDER BY id"):
-            self._days.place(Readings.unpack(body))
-            with unavailable_as_error(self._path):
-                self._connection.execute("DELETE FROM run WHERE id = ?", (number,))
+    def _ahead(self, now_ms: int) -> Sums:
+        """What the newest values will add after ``now_ms`` if no device speaks again."""
+        believed = self._fleet.believed(now_ms, self._hold_ms)
+        parts = []
+        for first in range(0, len(believed), HELD_AT_ONCE):
+            to_hold = segments(self._fleet.newest(believed[first : first + HELD_AT_ONCE]), self._hold_ms)
+            from_this_slot = clipped(to_hold, slot_of(now_ms) * SLOT_MS, FOREVER_MS)
+            until_now = clipped(from_this_slot, -FOREVER_MS, now_ms)
+            parts += [sums(pieces(from_this_slot)), sums(pieces(until_now)).negated()]
+        return add(parts) if parts else Sums.none()
+
+    def _place_before(self, hour: int) -> None:
+        """Put the runs of earlier hours in the day files; what is cut off is done again, to the same end."""
+        for readings, ids in self._runs.before(hour, PLACED_AT_ONCE):
+            self._days.place(readings.as_set(self._fleet.product_rank))
+            with unavailable_as_error(self._path), transaction(self._connection):
+                self._runs.drop(ids)
 
 
 def setting(connection: apsw.Connection, name: str) -> int:

@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, TIME_MIN_MS
 from heatfleet.domain.slots import SLOT_MS, slot_of
-from heatfleet.storage.sqlite.columns import Ints, Moments, Readings, moments, order_by
-from heatfleet.storage.sqlite.days import DayFiles, Row
+from heatfleet.storage.sqlite.columns import Ints, Moments, Readings, Row, moments, order_by
 from heatfleet.storage.sqlite.figures import Known, known_devices
 from heatfleet.storage.sqlite.fleet import NEVER, Fleet
+from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.integrate import Pieces, Sums, add, clipped, first_rows, held, pieces, segments, sums
 
 FOREVER_MS = 1 << 62
@@ -46,14 +46,14 @@ class Span:
 
 
 class Reviser:
-    """Reckons differences against what is in the day files and in the fleet's state, and moves that state on."""
+    """Reckons differences against what devices have said and the fleet's state, and moves that state on."""
 
-    def __init__(self, fleet: Fleet, days: DayFiles, hold_ms: int) -> None:
-        """Readings at or after ``placed_until_ms`` in the day files are overlooked: a rebuild comes to them later."""
+    def __init__(self, fleet: Fleet, history: History, hold_ms: int) -> None:
+        """Readings at or after ``known_until_ms`` are overlooked: a rebuild comes to them later."""
         self._fleet = fleet
-        self._days = days
+        self._history = history
         self._hold_ms = hold_ms
-        self.placed_until_ms = FOREVER_MS
+        self.known_until_ms = FOREVER_MS
 
     def revise(self, new: Readings) -> tuple[Revision, Readings]:
         """The change that new readings (``Readings.as_set``) make, and the readings as they are to be kept."""
@@ -92,10 +92,9 @@ class Reviser:
 
     def _look_back(self, new: Readings) -> tuple[Revision, Readings]:
         if not len(new):
-            none = sums(pieces(segments(moments(new, self._fleet.product_rank), self._hold_ms)))
-            return Revision(none, {}, {}, 0), new
+            return Revision(Sums.none(), {}, {}, 0), new
         spans = [self._span(part) for part in _by_device(new)]
-        old = Readings.of_rows([row for span in spans for row in span.rows])
+        old = Readings.of_rows([row for span in spans for row in span.rows]).as_set(self._fleet.product_rank)
         merged = Readings.join([old, new]).as_set(self._fleet.product_rank)
         before, _ = self._within(spans, old)
         after, moments_after = self._within(spans, merged)
@@ -131,8 +130,8 @@ class Reviser:
         missing = set(new.code.tolist())
         end_ms = FOREVER_MS
         rows: list[Row] = []
-        until_ms = min(self.placed_until_ms, int(self._fleet.last_ms[device]) + 1)
-        for row in self._days.device_rows(device, start_ms, until_ms):
+        until_ms = min(self.known_until_ms, int(self._fleet.last_ms[device]) + 1)
+        for row in self._history.of_device(device, start_ms, until_ms):
             if row[1] >= end_ms:
                 break
             rows.append(row)
@@ -146,12 +145,12 @@ class Reviser:
     def _context(self, device: int, at_ms: int) -> Moments:
         """How a device stood just before an instant: its last moment then, with the values that held; or nothing."""
         first_ms = int(self._fleet.first_ms[device])
-        newest = self._days.newest_before(device, at_ms, first_ms) if first_ms < at_ms else None
+        newest = self._history.newest_before(device, at_ms, first_ms) if first_ms < at_ms else None
         if newest is None:
             return moments(Readings.empty(), self._fleet.product_rank)
         time_ms = newest[1]
-        said = Readings.of_rows(list(self._days.device_rows(device, time_ms, time_ms + 1)))
-        moment = moments(said, self._fleet.product_rank)
+        said = Readings.of_rows(list(self._history.of_device(device, time_ms, time_ms + 1)))
+        moment = moments(said.as_set(self._fleet.product_rank), self._fleet.product_rank)
         power_w = self._held(device, at_ms, first_ms, POWER)
         temperature_c = self._held(device, at_ms, first_ms, TEMPERATURE)
         return Moments(moment.device, moment.time_ms, np.array([power_w]), np.array([temperature_c]), moment.product)
@@ -163,7 +162,7 @@ class Reviser:
         )
         if times_ms[device] < at_ms:  # the newest ever told, so the newest before: no need to look it up
             return float(values[device])
-        row = self._days.newest_before(device, at_ms, first_ms, code)
+        row = self._history.newest_before(device, at_ms, first_ms, code)
         return float("nan") if row is None else float(row[3])
 
     def _move_on(self, after: Moments, is_context: npt.NDArray[np.bool_]) -> None:

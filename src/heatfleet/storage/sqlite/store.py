@@ -18,10 +18,13 @@ from heatfleet.domain.slots import SLOT_MS, SLOTS_PER_HOUR, slot_of
 from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.base import DeviceFilter, DevicePage, DeviceState, Figures, Rollup, StoreStatus
 from heatfleet.storage.sqlite.connect import exclusive, open_database, select, take_lock, unavailable_as_error
+from heatfleet.storage.sqlite.days import DayFiles
 from heatfleet.storage.sqlite.device_figures import reckon_device
 from heatfleet.storage.sqlite.fleet import NEVER
+from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
 from heatfleet.storage.sqlite.reckoner import Reckoner, setting
+from heatfleet.storage.sqlite.runs import Runs
 
 ROLLUP_WAIT_S = 30
 _LAST_SLOT = (1 << 62) // SLOT_MS
@@ -134,27 +137,30 @@ class SqliteStore:
         product_id: str | None = None,
     ) -> Figures:
         """Figures of one device, reckoned from its own readings; see ``Store.device_figures``."""
-        with self._reading() as connection:
+        with ExitStack() as opened:
+            connection = opened.enter_context(self._reading())
             as_of_ms = setting(connection, "as_of_ms")
             one = "SELECT id, first_ms, last_ms FROM device WHERE name = ? AND last_ms <> ?"
             found = select(connection, one, device_id, NEVER)
             products: dict[str, int] = dict(select(connection, "SELECT name, id FROM product"))
-        if not found or (product_id is not None and product_id not in products):
-            return Figures.of_table(np.empty((8, 0), np.int64), as_of_ms)
-        device, first_ms, last_ms = found[0]
-        return reckon_device(
-            self._folder,
-            device,
-            lifetime_ms=(first_ms, last_ms),
-            slots=(
-                slot_of(first_ms) if first_slot is None else max(first_slot, slot_of(first_ms)),
-                min(slot_of(as_of_ms) + SLOTS_PER_HOUR, _LAST_SLOT if end_slot is None else end_slot),
-            ),
-            product=None if product_id is None else products[product_id],
-            product_names={number: name for name, number in products.items()},
-            hold_ms=self._hold_ms,
-            as_of_ms=as_of_ms,
-        )
+            if not found or (product_id is not None and product_id not in products):
+                return Figures.of_table(np.empty((8, 0), np.int64), as_of_ms)
+            device, first_ms, last_ms = found[0]
+            days = DayFiles(self._folder, writable=False)
+            opened.callback(days.close)
+            return reckon_device(
+                History(days, Runs(connection)),
+                device,
+                lifetime_ms=(first_ms, last_ms),
+                slots=(
+                    slot_of(first_ms) if first_slot is None else max(first_slot, slot_of(first_ms)),
+                    min(slot_of(as_of_ms) + SLOTS_PER_HOUR, _LAST_SLOT if end_slot is None else end_slot),
+                ),
+                product=None if product_id is None else products[product_id],
+                product_names={number: name for name, number in products.items()},
+                hold_ms=self._hold_ms,
+                as_of_ms=as_of_ms,
+            )
 
     def device(self, device_id: str) -> DeviceState | None:
         """One device's state; see ``Store.device``."""

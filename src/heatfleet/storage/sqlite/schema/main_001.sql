@@ -61,8 +61,16 @@ CREATE TABLE early (
     product INTEGER NOT NULL
 ) STRICT;
 
--- Readings that the figures count but that are not yet in their day's file (only between two steps of a rollup).
-CREATE TABLE run (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+-- Readings that the figures count but that are not yet in their day's file: those of the open hour, and for a moment
+-- late ones. The layout of `body` is described in runs.py.
+CREATE TABLE run (
+    id       INTEGER PRIMARY KEY,
+    hour     INTEGER NOT NULL,  -- since 1970
+    part     INTEGER NOT NULL,  -- device >> 15
+    readings INTEGER NOT NULL,
+    body     BLOB    NOT NULL
+) STRICT;
+CREATE INDEX run_by_hour ON run (hour, part);
 
 -- For people with a SQL prompt.
 CREATE VIEW energy_by_quarter AS
