@@ -1,0 +1,114 @@
+"""``heatfleet db``: make the database ahead of time, and look at it."""
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from heatfleet.cli.terminal import bytes_text, print_json, utc
+
+if TYPE_CHECKING:
+    from heatfleet.config import Settings
+
+StoreUrl = Annotated[str | None, typer.Option("--store", help="URL of the store; HEATFLEET_STORE otherwise.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+def commands() -> typer.Typer:
+    """``heatfleet db`` and what it can do."""
+    app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+    app.callback()(_db)
+    app.command()(init)
+    app.command()(info)
+    return app
+
+
+def _db() -> None:
+    """Make the database ahead of time, and look at it.
+
+    Examples:
+      $ heatfleet db init
+      $ heatfleet db info --json
+    """
+
+
+def init(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """Make the database, or bring an older one up to date; `heatfleet serve` does this by itself too.
+
+    Examples:
+      $ heatfleet db init
+      $ heatfleet db init --store sqlite:////srv/heatfleet/fleet.db
+    """
+    from heatfleet.config import load_settings
+    from heatfleet.storage import open_ledger, open_store
+
+    settings = load_settings(store=store)
+    open_store(settings.store, hold_ms=settings.max_hold_s * 1000).close()
+    open_ledger(settings.store).close()
+    main = store_path(settings)
+    if as_json:
+        print_json({"store": settings.store, "database": str(main), "folder": f"{main}.d"})
+    else:
+        print(f"ready: {main} and, beside it, {main}.d/")
+
+
+def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """Tell how large the database is, how many heaters it knows and how fresh its figures are.
+
+    Examples:
+      $ heatfleet db info
+      $ heatfleet db info --store sqlite:////srv/heatfleet/fleet.db --json
+    """
+    from heatfleet.config import load_settings
+    from heatfleet.storage import open_store
+
+    settings = load_settings(store=store)
+    opened = open_store(settings.store, hold_ms=settings.max_hold_s * 1000, writable=False)
+    try:
+        status = opened.status(time.time_ns() // 1_000_000)
+    finally:
+        opened.close()
+    sizes = {str(path): path.stat().st_size for path in store_files(settings)}
+    if as_json:
+        print_json(
+            {
+                "store": settings.store,
+                "devices": status.devices,
+                "as_of_ms": status.as_of_ms,
+                "lag_ms": status.lag_ms,
+                "bytes": sum(sizes.values()),
+                "files": sizes,
+            }
+        )
+        return
+    print(f"store      {settings.store}")
+    print(f"heaters    {status.devices}")
+    print(f"figures    {f'up to {utc(status.as_of_ms)}' if status.as_of_ms else 'none yet: no rollup has run'}")
+    print(f"waiting    {f'{status.lag_ms / 1000:.0f} s behind' if status.lag_ms else 'nothing'}")
+    print(f"size       {bytes_text(sum(sizes.values()))}")
+    for kind, (count, size) in _by_kind(sizes).items():
+        print(f"           {bytes_text(size):>9}  {kind}{f' ({count} files)' if count > 1 else ''}")
+
+
+def _by_kind(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """How many files there are of each kind, and their bytes: ``readings-2026-11-23.db`` is of kind ``readings``."""
+    kinds: dict[str, tuple[int, int]] = {}
+    for path, size in sizes.items():
+        kind = re.split(r"[-.]", Path(path).name)[0]
+        count, before = kinds.get(kind, (0, 0))
+        kinds[kind] = (count + path.endswith(".db"), before + size)
+    return {kind: found for kind, found in kinds.items() if found[0]}
+
+
+def store_path(settings: "Settings") -> Path:
+    """The main file of the store, whose URL the store itself has judged or will judge."""
+    return Path(urlsplit(settings.store).path.removeprefix("/"))
+
+
+def store_files(settings: "Settings") -> list[Path]:
+    """The files there are of a store: the main one, and those in the folder beside it."""
+    main = store_path(settings)
+    return sorted(path for path in (*main.parent.glob(f"{main.name}*"), *Path(f"{main}.d").glob("*")) if path.is_file())

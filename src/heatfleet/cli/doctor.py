@@ -1,0 +1,164 @@
+"""``heatfleet doctor``: is everything in place, and if not, what to do."""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
+
+import typer
+
+from heatfleet.cli.connect import Url
+from heatfleet.cli.db import store_files, store_path
+from heatfleet.cli.exits import ExitCode
+from heatfleet.cli.terminal import bytes_text, print_json, screen, utc
+from heatfleet.errors import HeatfleetError, SetupError
+
+if TYPE_CHECKING:
+    from heatfleet.config import Settings
+
+_SQLITE_MIN = (3, 51, 3)
+_DISK_FAIL_BYTES, _DISK_WARN_BYTES = 100_000_000, 2_000_000_000
+_CLOCK_MIN_MS = 1_764_547_200_000
+_CLOCK_BACK_MS = 60_000
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: how it is, what was found, and what to do where it is not ok."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    found: str
+    fix: str = ""
+
+
+def doctor(
+    *,
+    url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array of all checks.")] = False,
+) -> None:
+    """Look at Python, settings, store, disk, clock and server, and say what to do where something is wrong.
+
+    Examples:
+      $ heatfleet doctor
+      $ heatfleet doctor --url http://127.0.0.1:9000 --json
+
+    Exit code 1 tells that a check failed; warnings do not.
+    """
+    checks = []
+    console = screen()
+    for check in _checks(url):
+        checks.append(check)
+        if not as_json:
+            console.print(f"{check.state:<5}", style=_STYLES[check.state], end="")
+            console.print(f"{check.name:<9} {check.found}", soft_wrap=True)
+            if check.fix:
+                console.print(f"{'':<15}→ {check.fix}", soft_wrap=True)
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    if any(check.state == "fail" for check in checks):
+        raise typer.Exit(ExitCode.FAILURE)
+
+
+def _checks(url: str | None) -> Iterator[Check]:
+    from heatfleet.client import server_url
+    from heatfleet.config import load_settings
+
+    yield Check("python", "ok", sys.version.split()[0])
+    yield _sqlite()
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        settings = load_settings()
+    except SetupError as error:
+        yield Check("settings", "fail", str(error), "mend the variable, or the line in .env")
+        return
+    yield Check("settings", "ok", "all understood; `heatfleet config` shows them")
+    folder = _nearest_folder(settings)
+    yield _writable(folder)
+    yield _disk(folder)
+    yield from _store_and_clock(settings, now_ms)
+    yield _server(url or server_url(settings.host, settings.port))
+
+
+def _sqlite() -> Check:
+    from importlib.metadata import version
+
+    found = version("apsw")  # apsw carries the SQLite of its own number
+    if tuple(int(part) for part in found.split(".")[:3]) >= _SQLITE_MIN:
+        return Check("sqlite", "ok", found)
+    return Check("sqlite", "fail", f"{found} can damage a database that two processes use", "update apsw")
+
+
+def _nearest_folder(settings: "Settings") -> Path:
+    """The folder of the store, or what exists of the way to it."""
+    folder = store_path(settings).absolute().parent
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def _writable(folder: Path) -> Check:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"heatfleet")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return Check("folder", "fail", f"{folder}: {error.strerror}", "give this user the right to write there")
+    return Check("folder", "ok", f"{folder} can be written")
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free
+    found = f"{bytes_text(free)} free"
+    if free >= _DISK_WARN_BYTES:
+        return Check("disk", "ok", found)
+    return Check("disk", "fail" if free < _DISK_FAIL_BYTES else "warn", found, f"free some space near {folder}")
+
+
+def _store_and_clock(settings: "Settings", now_ms: int) -> Iterator[Check]:
+    """The store, how fresh its figures are, and whether the clock fits what it has seen."""
+    from heatfleet.storage import STORE_SCHEMES, open_store
+
+    as_of_ms = 0
+    try:
+        hold_ms = settings.max_hold_s * 1000
+        with closing(open_store(settings.store, hold_ms=hold_ms, writable=False)) as store:
+            store.check()
+            status = store.status(now_ms)
+    except HeatfleetError as error:
+        not_made_yet = urlsplit(settings.store).scheme in STORE_SCHEMES and not store_files(settings)
+        yield Check("store", "warn" if not_made_yet else "fail", str(error))
+    else:
+        as_of_ms = status.as_of_ms
+        yield Check("store", "ok", f"{settings.store}, {status.devices} heaters")
+        yield _rollup(status.lag_ms, as_of_ms, settings.rollup_every_s)
+    if now_ms < max(_CLOCK_MIN_MS, as_of_ms - _CLOCK_BACK_MS):
+        yield Check("clock", "fail", f"{utc(now_ms)} is in the past", "set the clock; use NTP")
+    else:
+        yield Check("clock", "ok", utc(now_ms))
+
+
+def _rollup(lag_ms: int, as_of_ms: int, every_s: float) -> Check:
+    if lag_ms > 3 * every_s * 1000:
+        return Check(
+            "rollup", "warn", f"readings wait for {lag_ms / 1000:.0f} s", "start the server, or `heatfleet rollup`"
+        )
+    return Check("rollup", "ok", f"figures up to {utc(as_of_ms)}" if as_of_ms else "nothing to do yet")
+
+
+def _server(url: str) -> Check:
+    from heatfleet.client import Client
+
+    try:
+        with Client(url, timeout_s=5) as client:
+            client.ready()
+    except HeatfleetError as error:
+        return Check("server", "warn", str(error))
+    return Check("server", "ok", f"{url} is ready")

@@ -1,0 +1,193 @@
+"""Settings: what an operator may turn, from ``HEATFLEET_*`` variables, ``.env``, or the built-in default.
+
+Loaded once, at the start of a command, and passed on as an argument; nothing else reads these variables.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+
+from heatfleet.domain.local_time import find_zone
+from heatfleet.errors import SetupError
+
+PREFIX = "HEATFLEET_"
+ENV_FILE = ".env"
+
+Source = Literal["default", ".env", "environment", "option"]
+
+_matches_host_name = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?").fullmatch
+
+
+def _host(value: str) -> str:
+    """An IP address or a host name: no scheme, no port, no brackets."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not _matches_host_name(value):
+            raise ValueError("this is neither an IP address nor a host name") from None
+    return value
+
+
+def _zone(value: str) -> str:
+    """The name of a time zone that is known here."""
+    return find_zone(value).key
+
+
+def _lower(value: object) -> object:
+    """``INFO`` means ``info``."""
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """What an operator may set; immutable. ``load_settings`` makes it and explains what does not fit."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        dotenv_filtering="only_existing",  # a .env is often shared with other programs
+        extra="forbid",
+        frozen=True,
+    )
+    _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
+
+    store: str = Field(
+        "sqlite:///var/heatfleet.db",
+        description="Where readings and figures are kept: sqlite:///relative/path or sqlite:////absolute/path.",
+    )
+    bus: str = Field(
+        "local:",
+        description="What carries orders to the devices: local: is the bus inside the server.",
+    )
+    host: Annotated[str, AfterValidator(_host)] = Field(
+        "127.0.0.1",
+        description="IP address or host name the server listens on; 127.0.0.1 serves this machine alone.",
+    )
+    port: int = Field(8000, ge=1, le=65_535, description="TCP port the server listens on, 1 to 65535.")
+    tz: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC",
+        description="Time zone of reports that name none, as the IANA calls it.",
+    )
+    max_hold_s: int = Field(
+        3600,
+        ge=1,
+        le=86_400,
+        description="Seconds a silent device's last values are still believed, 1 to 86400.",
+    )
+    rollup_every_s: float = Field(
+        60,
+        ge=0.1,
+        le=3600,
+        description="Seconds between two rollups, 0.1 to 3600: how old a figure may be.",
+    )
+    command_ttl_s: int = Field(
+        300,
+        ge=1,
+        le=3600,
+        description="Seconds an order lives, 1 to 3600; it is never carried out later.",
+    )
+    bus_timeout_s: float = Field(
+        5,
+        ge=0.1,
+        le=60,
+        description="Seconds the bus has to accept an order before POST /send answers 503, 0.1 to 60.",
+    )
+    queue_readings_max: int = Field(
+        200_000,
+        ge=1,
+        le=10_000_000,
+        description="Readings that may wait for the disk, 1 to 10000000; beyond, POST /message answers 503.",
+    )
+    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
+        "auto",
+        description="Log lines: json, console, or auto: console on a terminal and json elsewhere.",
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info",
+        description="The least level that is logged: debug, info, warning or error.",
+    )
+
+
+class Origin(NamedTuple):
+    """One setting: its name, its variable, its value, and which source the value was taken from."""
+
+    name: str
+    variable: str
+    value: str | float
+    source: Source
+
+
+def load_settings(**overrides: str | float | None) -> Settings:
+    """The settings of this process: an override wins over the environment, then ``.env``, then the default.
+
+    An override of ``None`` is an option that was not given. Raises ``SetupError`` with a line for each
+    unknown variable or bad value; it names the variable and never repeats the value.
+    """
+    options = {name: value for name, value in overrides.items() if value is not None}
+    sources: dict[str, Source] = dict.fromkeys(Settings.model_fields, "default")
+    sources.update(_given(_variables_of_file(), ".env"))
+    sources.update(_given(EnvSettingsSource(Settings).env_vars, "environment"))
+    sources.update(dict.fromkeys(options, "option"))
+    try:
+        settings = Settings(**options)  # type: ignore[arg-type]  # checked by the model itself
+    except ValidationError as error:
+        raise SetupError("\n".join(_complaints(error, sources))) from None
+    settings._sources.update(sources)  # noqa: SLF001  # the only writer: made here, read by where_from
+    return settings
+
+
+def where_from(settings: Settings) -> list[Origin]:
+    """Each of the settings that ``load_settings`` gave, with where its value came from."""
+    return [
+        Origin(name, variable(name), getattr(settings, name), source)
+        for name, source in settings._sources.items()  # noqa: SLF001
+    ]
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that give a child process the same settings."""
+    return {variable(name): str(getattr(settings, name)) for name in Settings.model_fields}
+
+
+def _variables_of_file() -> Mapping[str, str | None]:
+    try:
+        return DotEnvSettingsSource(Settings).env_vars
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(
+            f"{ENV_FILE} cannot be read as UTF-8 text ({type(error).__name__}); mend or remove it"
+        ) from None
+
+
+def _given(variables: Iterable[str], source: Source) -> dict[str, Source]:
+    """The settings that these variables (in lower case) set; an unknown variable of ours is an error."""
+    names = [name.removeprefix(PREFIX.lower()) for name in variables if name.startswith(PREFIX.lower())]
+    unknown = [name for name in names if name not in Settings.model_fields]
+    if unknown:
+        raise SetupError("\n".join(_unknown(name, source) for name in unknown))
+    return dict.fromkeys(names, source)
+
+
+def _unknown(name: str, source: Source) -> str:
+    near = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.0)[0]
+    return f"{variable(name)} ({source}) is not a setting; did you mean {variable(near)}?"
+
+
+def _complaints(error: ValidationError, sources: Mapping[str, Source]) -> Iterable[str]:
+    for detail in error.errors(include_url=False, include_input=False):
+        name = str(detail["loc"][0])
+        source = sources[name]
+        who = f"--{name.replace('_', '-')}" if source == "option" else f"{variable(name)} ({source})"
+        what = detail["msg"].removeprefix("Value error, ")
+        stop = "" if what.endswith("?") else "."
+        yield f"{who}: {what[:1].lower()}{what[1:]}{stop} {Settings.model_fields[name].description}"

@@ -1,0 +1,112 @@
+"""`heatfleet doctor` where something is wrong; with all well it is tested beside a server."""
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from heatfleet.cli import doctor
+from heatfleet.cli.exits import ExitCode
+from heatfleet.domain.messages import POWER, Reading
+from heatfleet.storage import open_store
+from tests.cli.conftest import Run
+
+NOWHERE = ("--url", "http://127.0.0.1:9")
+
+
+def findings(run: Run, **environment: str) -> dict[str, dict[str, str]]:
+    """Each check by its name."""
+    shown = run("doctor", "--json", *NOWHERE, **environment)
+    checks = {check["name"]: check for check in json.loads(shown.out)}
+    failed = any(check["state"] == "fail" for check in checks.values())
+
+    assert shown.code == (ExitCode.FAILURE if failed else ExitCode.OK)
+    return checks
+
+
+def test_new_machine_gets_warnings_alone(run: Run) -> None:
+    """No store and no server yet is how everybody begins; looking makes no files."""
+    checks = findings(run)
+
+    assert {name for name, check in checks.items() if check["state"] != "ok"} == {"store", "server"}
+    assert "heatfleet db init" in checks["store"]["found"]
+    assert "heatfleet serve" in checks["server"]["found"]
+    assert list(Path().iterdir()) == []
+
+
+def test_for_people(run: Run) -> None:
+    """A line for each check."""
+    lines = run("doctor", *NOWHERE).out.splitlines()
+
+    assert lines[0].split()[:2] == ["ok", "python"]
+    assert [line.split()[0] for line in lines] == ["ok"] * 5 + ["warn", "ok", "warn"]
+
+
+def test_what_to_do_stands_below(run: Run) -> None:
+    """Marked by an arrow."""
+    lines = run("doctor", *NOWHERE, HEATFLEET_PRT="1").out.splitlines()
+
+    assert lines[-1].strip() == "→ mend the variable, or the line in .env"
+
+
+def test_settings_that_do_not_fit_end_it(run: Run) -> None:
+    """Without settings there is nothing more to look at."""
+    checks = findings(run, HEATFLEET_PRT="1")
+
+    assert list(checks) == ["python", "sqlite", "settings"]
+    assert checks["settings"]["state"] == "fail"
+    assert "HEATFLEET_PORT" in checks["settings"]["found"]
+
+
+def test_damaged_store(run: Run) -> None:
+    """A file that is no database is a failure with its name."""
+    Path("x.db").write_bytes(b"not a database, whatever its name says" * 100)
+    checks = findings(run, HEATFLEET_STORE="sqlite:///x.db")
+
+    assert checks["store"]["state"] == "fail"
+    assert "x.db" in checks["store"]["found"]
+
+
+def test_unknown_store(run: Run) -> None:
+    """A scheme that does not exist is told with those that do."""
+    checks = findings(run, HEATFLEET_STORE="mongo://x/y")
+
+    assert checks["store"]["state"] == "fail"
+    assert "sqlite:///" in checks["store"]["found"]
+
+
+def test_folder_that_cannot_be_written(run: Run) -> None:
+    """The right is missing, and to whom."""
+    checks = findings(run, HEATFLEET_STORE="sqlite:////proc/heatfleet/x.db")
+
+    assert checks["folder"]["state"] == "fail"
+    assert checks["folder"]["found"].startswith("/proc: ")
+
+
+def test_disk_that_fills_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning first, then a failure."""
+    monkeypatch.setattr(doctor, "_DISK_WARN_BYTES", 1 << 62)
+    warned = findings(run)["disk"]
+    monkeypatch.setattr(doctor, "_DISK_FAIL_BYTES", 1 << 62)
+    failed = findings(run)["disk"]
+
+    assert (warned["state"], failed["state"]) == ("warn", "fail")
+    assert warned["fix"].startswith("free some space near ")
+
+
+def test_clock_that_fell_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock before this program was written makes every reading look like the future."""
+    monkeypatch.setattr(doctor, "_CLOCK_MIN_MS", 1 << 50)
+
+    assert findings(run)["clock"]["state"] == "fail"
+
+
+def test_rollup_that_stands_still(run: Run) -> None:
+    """Readings that wait for much longer than a rollup period are a warning with its cure."""
+    with closing(open_store("sqlite:///x.db")) as store:
+        store.append([Reading("d1", "p1", POWER, 1_732_622_400_000, 1000.0)], received_ms=1_732_622_400_000)
+    checks = findings(run, HEATFLEET_STORE="sqlite:///x.db")
+
+    assert checks["rollup"]["state"] == "warn"
+    assert "heatfleet rollup" in checks["rollup"]["fix"]
