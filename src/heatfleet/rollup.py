@@ -41,8 +41,8 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    # Devices' messages overtake each other by a few seconds. What is that fresh waits for the next rollup, where it comes
-    # in order; the rollups are as much closer together, so a figure is never older than asked for.
+    # Messages overtake each other by a few seconds. What is that fresh waits for the next rollup, where it comes in
+    # order; the rollups are as much closer together, so a figure is never older than asked for.
     lag_s = every_s / 12
     pause_s = every_s - lag_s
     # Millions of short-lived tuples and no cycles: looking for some takes a fifth of the time.

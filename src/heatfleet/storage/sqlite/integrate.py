@@ -141,6 +141,32 @@ def sums(parts: Pieces) -> Sums:
     )
 
 
+def to_come(newest: Moments, hold_ms: int, now_ms: int) -> Sums:
+    """What devices' newest values will add after now if none of them speaks again: whole pieces less what is past.
+
+    The same as pieces of segments, but slot by slot over all devices: this is done every minute for the whole fleet.
+    """
+    if not len(newest):
+        return Sums.none()
+    end_ms = newest.time_ms + hold_ms
+    products = int(newest.product.max()) + 1
+    parts = []
+    for slot in range(now_ms // SLOT_MS, int(end_ms.max() - 1) // SLOT_MS + 1):
+        start = np.maximum(newest.time_ms, slot * SLOT_MS)
+        stop = np.minimum(end_ms, (slot + 1) * SLOT_MS)
+        columns = _sums_over(newest, np.maximum(stop - start, 0))
+        if slot * SLOT_MS < now_ms:
+            past = _sums_over(newest, np.maximum(np.minimum(stop, now_ms) - start, 0))
+            columns = [whole - over for whole, over in zip(columns, past, strict=True)]
+        total = [_added(column, newest.product, products) for column in columns]
+        parts.append(Sums(np.full(products, slot), np.arange(products), *total))
+    return add(parts)
+
+
+def _sums_over(values: Moments, length_ms: Ints) -> list[Ints]:
+    return [*_sum_of(values.power_w, length_ms), *_sum_of(1000.0 * values.temperature_c, length_ms)]
+
+
 def add(parts: list[Sums]) -> Sums:
     """Several sums as one, without the rows that come to nothing."""
     joined = Sums.join(parts)

@@ -130,16 +130,19 @@ class JournalReader:
         """Look into this folder at each call: files come and go."""
         self._folder = folder
 
-    def after(self, seq: int, readings_max: int) -> tuple[int, list[bytes]]:
-        """Bodies of the rows after ``seq``, in order, up to about ``readings_max`` readings, and the last seq taken."""
+    def after(self, seq: int, readings_max: int) -> tuple[int, list[bytes], bool]:
+        """The last seq taken, bodies of the rows after ``seq`` up to that, and whether there are more.
+
+        At least one row if there is any, and not more than ``readings_max`` readings otherwise.
+        """
         bodies: list[bytes] = []
         readings = 0
         for row_seq, count, body in self._rows(seq):
             if bodies and readings + count > readings_max:
-                break
+                return seq, bodies, True
             seq, readings = row_seq, readings + count
             bodies.append(body)
-        return seq, bodies
+        return seq, bodies, False
 
     def oldest_after(self, seq: int) -> int | None:
         """When the oldest row after ``seq`` was received (ms), ``None`` if there is none."""

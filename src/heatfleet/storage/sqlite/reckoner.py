@@ -16,7 +16,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from heatfleet.domain.slots import HOUR_MS, SLOT_MS, slot_of
+from heatfleet.domain.slots import HOUR_MS, slot_of
 from heatfleet.errors import SetupError
 from heatfleet.storage.sqlite import journal
 from heatfleet.storage.sqlite.columns import Readings
@@ -25,9 +25,9 @@ from heatfleet.storage.sqlite.days import DayFiles
 from heatfleet.storage.sqlite.figures import add_sums, count_devices, drop_empty, mark_heard, swap_ahead, with_fleet
 from heatfleet.storage.sqlite.fleet import Fleet
 from heatfleet.storage.sqlite.history import History
-from heatfleet.storage.sqlite.integrate import Sums, add, clipped, pieces, segments, sums
+from heatfleet.storage.sqlite.integrate import Sums, add, to_come
 from heatfleet.storage.sqlite.names import Names
-from heatfleet.storage.sqlite.revise import FOREVER_MS, Reviser
+from heatfleet.storage.sqlite.revise import Reviser
 from heatfleet.storage.sqlite.runs import Runs
 
 READINGS_A_STEP = 1_000_000
@@ -80,13 +80,12 @@ class Reckoner:
         more = True
         while more:
             with self._all_or_nothing():
-                seq, bodies = self._journal.after(setting(self._connection, "reckoned_seq"), READINGS_A_STEP)
+                seq, bodies, more = self._journal.after(setting(self._connection, "reckoned_seq"), READINGS_A_STEP)
                 new = self._due(bodies, now_ms)
                 late = self._absorb(new, now_ms)
                 _set(self._connection, "reckoned_seq", seq)
             self._place_before(over)
             self._journal.forget(seq)
-            more = bool(bodies)
             yield len(new), late
 
     def rebuild(self, now_ms: int) -> int:
@@ -179,13 +178,11 @@ class Reckoner:
     def _ahead(self, now_ms: int) -> Sums:
         """What the newest values will add after ``now_ms`` if no device speaks again."""
         believed = self._fleet.believed(now_ms, self._hold_ms)
-        parts = []
-        for first in range(0, len(believed), HELD_AT_ONCE):
-            to_hold = segments(self._fleet.newest(believed[first : first + HELD_AT_ONCE]), self._hold_ms)
-            from_this_slot = clipped(to_hold, slot_of(now_ms) * SLOT_MS, FOREVER_MS)
-            until_now = clipped(from_this_slot, -FOREVER_MS, now_ms)
-            parts += [sums(pieces(from_this_slot)), sums(pieces(until_now)).negated()]
-        return add(parts) if parts else Sums.none()
+        parts = [
+            to_come(self._fleet.newest(believed[first : first + HELD_AT_ONCE]), self._hold_ms, now_ms)
+            for first in range(0, len(believed), HELD_AT_ONCE)
+        ]
+        return add([Sums.none(), *parts])
 
     def _place_before(self, hour: int) -> None:
         """Put the runs of earlier hours in the day files; what is cut off is done again, to the same end."""
