@@ -82,9 +82,9 @@ class Settings(BaseSettings):
     )
     rollup_every_s: float = Field(
         60,
-        ge=0.1,
+        ge=0,
         le=3600,
-        description="Seconds between two rollups, 0.1 to 3600: how old a figure may be.",
+        description="Seconds between two rollups, up to 3600: how old a figure may be. 0: the server starts none.",
     )
     command_ttl_s: int = Field(
         300,

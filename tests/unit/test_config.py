@@ -122,7 +122,7 @@ def test_all_unknown_variables_are_told_at_once(monkeypatch: pytest.MonkeyPatch)
         ("max_hold_s", "86401"),
         ("max_hold_s", "1.5"),
         ("rollup_every_s", "nan"),
-        ("rollup_every_s", "0"),
+        ("rollup_every_s", "-1"),
         ("command_ttl_s", "1e9"),
         ("bus_timeout_s", "inf"),
         ("queue_readings_max", "-1"),

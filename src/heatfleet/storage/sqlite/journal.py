@@ -25,6 +25,8 @@ from heatfleet.storage.sqlite.connect import open_database, unavailable_as_error
 
 FORMAT = 1
 FILE_BYTES_MAX = 256 * 1024 * 1024
+BUSY_TIMEOUT_MS = 1_500
+"""Whoever waits for an answer learns within two seconds that the file is locked."""
 _HEAD = struct.Struct("<B3xIIII")
 
 
@@ -87,7 +89,7 @@ class JournalWriter:
         self._folder = folder
         files = journal_files(folder)
         self._path = files[-1] if files else self._name(1)
-        self._connection = open_database(self._path, "journal", writable=True)
+        self._connection = _open_to_append(self._path)
         last = self._connection.execute("SELECT max(seq) FROM journal").get
         # An empty newest file still knows, by its name, what came before it.
         self._seq = self._first_seq() - 1 if last is None else last
@@ -112,7 +114,7 @@ class JournalWriter:
 
     def _begin_file(self) -> None:
         path = self._name(self._seq + 1)
-        connection = open_database(path, "journal", writable=True)
+        connection = _open_to_append(path)
         self._connection.close()
         self._path, self._connection, self._file_bytes = path, connection, 0
 
@@ -121,6 +123,12 @@ class JournalWriter:
 
     def _first_seq(self) -> int:
         return int(self._path.stem.removeprefix("journal-"))
+
+
+def _open_to_append(path: Path) -> apsw.Connection:
+    connection = open_database(path, "journal", writable=True)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    return connection
 
 
 class JournalReader:

@@ -49,8 +49,7 @@ class SqliteStore:
         if writable:
             self._become_the_server()
         else:
-            with self._reading():
-                pass
+            self._readers.put(open_database(self._path, "main", writable=False))
 
     def _become_the_server(self) -> None:
         with unavailable_as_error(self._folder):
@@ -217,6 +216,12 @@ class SqliteStore:
             except Empty:
                 return
 
+    def _another_reader(self) -> apsw.Connection:
+        try:
+            return open_database(self._path, "main", writable=False)
+        except SetupError as error:  # it was there when the store was opened
+            raise StoreUnavailable(str(error), retry_after_s=5) from error
+
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
         """A connection that sees one state of the main file throughout; connections are kept for the next reader."""
@@ -224,7 +229,7 @@ class SqliteStore:
             try:
                 connection = self._readers.get_nowait()
             except Empty:
-                connection = open_database(self._path, "main", writable=False)
+                connection = self._another_reader()
             try:
                 connection.execute("BEGIN")
                 yield connection
