@@ -13,6 +13,7 @@ import apsw
 import numpy as np
 
 from heatfleet.domain.slots import DAY_MS, HOUR_MS
+from heatfleet.errors import SetupError
 from heatfleet.storage.sqlite.columns import Readings, Row, order_by
 from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
 
@@ -26,9 +27,10 @@ READ_AT_ONCE = 500_000
 class DayFiles:
     """The day files of one store. Not for use by two threads at a time."""
 
-    def __init__(self, folder: Path, *, writable: bool) -> None:
+    def __init__(self, folder: Path, *, store: int, writable: bool) -> None:
         """Open files as they are needed, and keep the last few open."""
         self._folder = folder
+        self._store = store
         self._writable = writable
         self._open: dict[int, apsw.Connection] = {}
         self._days: list[int] | None = None
@@ -94,6 +96,11 @@ class DayFiles:
         first = device << DEVICE_SHIFT
         return self._rows(hour, first, first + (1 << DEVICE_SHIFT))
 
+    def check(self) -> None:
+        """Raise ``SetupError`` if there are day files and they belong to another main file."""
+        for day in self.days()[-1:]:
+            self._connection(day)
+
     def close(self) -> None:
         """Let go of all files."""
         while self._open:
@@ -122,7 +129,14 @@ class DayFiles:
                 return None
             connection = open_database(path, "day", writable=self._writable)
             if self._writable and not connection.execute("SELECT count(*) FROM day").get:
-                connection.execute("INSERT INTO day VALUES (?)", (day * DAY_MS,))
+                connection.execute("INSERT INTO day VALUES (?, ?)", (day * DAY_MS, self._store))
+            if connection.execute("SELECT store FROM day").get != self._store:
+                connection.close()
+                msg = (
+                    f"{path} belongs to another store than its main file, which knows its devices by other numbers:"
+                    " restore the two from one backup"
+                )
+                raise SetupError(msg)
             if self._days is not None and day not in self._days:
                 self._days = sorted([*self._days, day])
             if len(self._open) >= _OPEN_MAX:

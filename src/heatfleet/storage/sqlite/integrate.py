@@ -12,6 +12,8 @@ import numpy.typing as npt
 from heatfleet.domain.slots import SLOT_MS
 from heatfleet.storage.sqlite.columns import Columns, Floats, Ints, Moments
 
+DENSE_MAX = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Segments(Columns):
@@ -126,13 +128,17 @@ def _sum_of(values: Floats, length_ms: Ints) -> tuple[Ints, Ints]:
 
 
 def sums(parts: Pieces) -> Sums:
-    """Pieces added up by (slot, product), in whole numbers."""
+    """Pieces added up by (slot, product), in whole numbers; some may be pairs without a piece, and zero."""
     if not len(parts):
         return Sums.none()
     width = int(parts.product.max()) + 1
-    keys, group = np.unique(parts.slot * width + parts.product, return_inverse=True)
+    first_slot = int(parts.slot.min())
+    group = (parts.slot - first_slot) * width + parts.product
+    keys = np.arange((int(parts.slot.max()) - first_slot + 1) * width)
+    if len(keys) > DENSE_MAX:  # slots far apart: number only those that are there
+        keys, group = np.unique(group, return_inverse=True)
     return Sums(
-        keys // width,
+        first_slot + keys // width,
         keys % width,
         *(
             _added(column, group, len(keys))

@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -25,7 +25,7 @@ from heatfleet.storage.sqlite.days import DayFiles
 from heatfleet.storage.sqlite.figures import add_sums, count_devices, drop_empty, mark_heard, swap_ahead, with_fleet
 from heatfleet.storage.sqlite.fleet import Fleet
 from heatfleet.storage.sqlite.history import History
-from heatfleet.storage.sqlite.integrate import Sums, add, to_come
+from heatfleet.storage.sqlite.integrate import Sums, add, first_rows, to_come
 from heatfleet.storage.sqlite.names import Names
 from heatfleet.storage.sqlite.revise import Reviser
 from heatfleet.storage.sqlite.runs import Runs
@@ -48,7 +48,8 @@ class Reckoner:
         self._connection = open_database(path, "main", writable=True)
         self._connection.set_busy_timeout(60_000)  # readers do not block us; only a by-hand sqlite3 prompt could
         self._journal = journal.JournalReader(folder)
-        self._days = DayFiles(folder, writable=True)
+        self._days = DayFiles(folder, store=setting(self._connection, "store"), writable=True)
+        self._days.check()
         self._runs = Runs(self._connection)
         self._history = History(self._days, self._runs)
         self._fleet = Fleet(self._connection)
@@ -57,6 +58,9 @@ class Reckoner:
     def close(self) -> None:
         """Let go of all files."""
         self._days.close()
+        # Readers may be the last to close, and they cannot: leave a main file that is whole by itself.
+        with suppress(apsw.BusyError):
+            self._connection.pragma("wal_checkpoint", "TRUNCATE")
         self._connection.close()
 
     def refresh(self) -> None:
@@ -161,7 +165,7 @@ class Reckoner:
             revision, kept = Reviser(self._fleet, self._history, self._hold_ms).revise(new)
             add_sums(self._connection, with_fleet(revision.change))
             changed = mark_heard(self._connection, revision.gone, revision.come)
-            self._fleet.save(np.unique(new.device))
+            self._fleet.save(new.device[first_rows(new.device)])
             self._runs.add(kept)
             late = revision.late
         self._count_up_to(now_ms, changed)

@@ -83,7 +83,7 @@ class Reviser:
         return marks
 
     def _go_on(self, new: Readings) -> Revision:
-        before = self._fleet.newest(np.unique(new.device))
+        before = self._fleet.newest(new.device[first_rows(new.device)])
         after = _sorted(Moments.join([before, moments(new, self._fleet.product_rank)]))
         parts = pieces(segments(after, self._hold_ms))
         change = add([sums(parts), sums(pieces(segments(before, self._hold_ms))).negated()])

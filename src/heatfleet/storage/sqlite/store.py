@@ -60,7 +60,12 @@ class SqliteStore:
                 raise SetupError(msg) from error
         with ExitStack() as undo:
             undo.push(self._closing)
-            make_main_file(self._path, self._hold_ms)
+            store = make_main_file(self._path, self._hold_ms)
+            days = DayFiles(self._folder, store=store, writable=False)
+            try:
+                days.check()
+            finally:
+                days.close()
             self._writer = JournalWriter(self._folder)
             self._closing.callback(self._writer.close)
             undo.pop_all()
@@ -145,7 +150,7 @@ class SqliteStore:
             if not found or (product_id is not None and product_id not in products):
                 return Figures.of_table(np.empty((8, 0), np.int64), as_of_ms)
             device, first_ms, last_ms = found[0]
-            days = DayFiles(self._folder, writable=False)
+            days = DayFiles(self._folder, store=setting(connection, "store"), writable=False)
             opened.callback(days.close)
             return reckon_device(
                 History(days, Runs(connection)),
@@ -240,13 +245,16 @@ class SqliteStore:
             self._readers.put(connection)
 
 
-def make_main_file(path: Path, hold_ms: int) -> None:
-    """Make or migrate the main file; ``SetupError`` if its figures were reckoned with another hold."""
+def make_main_file(path: Path, hold_ms: int) -> int:
+    """Make or migrate the main file; ``SetupError`` if its figures were reckoned with another hold.
+
+    Gives the number that all files of this store share.
+    """
     connection = open_database(path, "main", writable=True)
     try:
         with unavailable_as_error(path):
             connection.execute("INSERT OR IGNORE INTO setting VALUES ('hold_ms', ?)", (hold_ms,))
-            reckoned_with_ms = setting(connection, "hold_ms")
+            reckoned_with_ms, store = setting(connection, "hold_ms"), setting(connection, "store")
     finally:
         connection.close()
     if reckoned_with_ms != hold_ms:
@@ -255,3 +263,4 @@ def make_main_file(path: Path, hold_ms: int) -> None:
             " set it back, or run `heatfleet rollup --rebuild` to reckon all figures anew"
         )
         raise SetupError(msg)
+    return store

@@ -27,7 +27,8 @@ CREATE TABLE h21 (k INTEGER PRIMARY KEY, v REAL NOT NULL, p INTEGER NOT NULL);
 CREATE TABLE h22 (k INTEGER PRIMARY KEY, v REAL NOT NULL, p INTEGER NOT NULL);
 CREATE TABLE h23 (k INTEGER PRIMARY KEY, v REAL NOT NULL, p INTEGER NOT NULL);
 
-CREATE TABLE day (start_ms INTEGER NOT NULL) STRICT;  -- one row: midnight UTC of this file's day
+-- One row: midnight UTC of this file's day, and the store whose numbers of devices and products it uses.
+CREATE TABLE day (start_ms INTEGER NOT NULL, store INTEGER NOT NULL) STRICT;
 
 -- Every reading of the day in plain columns. To read one device fast, ask an hour's table for its range of k.
 CREATE VIEW reading AS

@@ -1,8 +1,11 @@
--- Devices, products and figures. Written by the rollup alone; everything here can be made again from the readings.
+-- Devices, products and figures. Written by the rollup alone. The figures can be made again from the readings; the
+-- numbers of devices and products cannot, and the day files are nothing without them: keep the files together.
 CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+--   store         a random number that the files of one store share
 --   hold_ms       how long a silent device is still believed, as the figures here were reckoned
 --   reckoned_seq  the last journal row that the figures count
 --   as_of_ms      the instant up to which they count
+INSERT INTO setting VALUES ('store', abs(random() >> 1));
 
 CREATE TABLE product (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 INSERT INTO product VALUES (0, '');  -- stands for the whole fleet
