@@ -1,0 +1,75 @@
+"""The whole API in one place: what is opened, what each request passes, and every route."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypedDict
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.types import Receive, Scope, Send
+
+from heatfleet import __version__
+from heatfleet.api import devices, health, message, openapi, pages, problems, report, send
+from heatfleet.api.watch import SmallBodies, Watch
+from heatfleet.config import Settings
+from heatfleet.wiring import Services, now_ms, open_services
+
+DESCRIPTION = """\
+Readings of electric heaters in, orders to them out, true energy by the hour.
+
+Refusals are problem documents (RFC 9457); `/problems` explains each. A 503 means: nothing was stored or sent, send the
+same again after `Retry-After` seconds.
+"""
+
+
+class State(TypedDict):
+    """What every request finds in ``request.state``."""
+
+    services: Services
+
+
+class App(FastAPI):
+    """The framework's app with ``POST /message`` in front of it, and in its documentation."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+            async with open_services(settings, clock=clock) as services:
+                yield State(services=services)
+
+        super().__init__(
+            title="Heatfleet",
+            version=__version__,
+            description=DESCRIPTION,
+            lifespan=lifespan,
+            middleware=[Middleware(Watch), Middleware(SmallBodies)],
+            openapi_url=None,  # api/pages.py serves it, as a route that is counted like any other
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+        )
+        self._message = Watch(message.post_message, route=message.PATH)
+        problems.add_handlers(self)
+        self.include_router(report.router)
+        self.include_router(send.router)
+        self.include_router(devices.router)
+        self.include_router(health.router)
+        self.include_router(pages.router)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request: the busy path at once, all others by the routes above."""
+        if scope["type"] == "http" and scope["path"] == message.PATH:
+            await self._message(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """The API's document, OpenAPI 3.1."""
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.complete(super().openapi())
+        return self.openapi_schema
+
+
+def create_app(settings: Settings, *, clock: Callable[[], int] = now_ms) -> App:
+    """The API as an ASGI app; it opens its services when its lifespan starts. ``clock`` gives the time in ms."""
+    return App(settings, clock)

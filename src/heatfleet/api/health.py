@@ -1,0 +1,53 @@
+"""How the server is: alive, ready, and in numbers."""
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from heatfleet.api.schemas import Liveness, Readiness
+from heatfleet.errors import Refused
+from heatfleet.wiring import Services
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def livez() -> Liveness:
+    """Answers as long as the process does; restart it when this fails."""
+    return Liveness(status="alive")
+
+
+@router.get(
+    "/readyz",
+    summary="Will requests be served?",
+    responses={503: {"model": Readiness, "description": "Not now; the reasons say why"}},
+)
+def readyz(request: Request, response: Response) -> Readiness:
+    """Ready when the store answers and the writer takes readings; otherwise 503 with the reasons."""
+    services: Services = request.state.services
+    reasons = []
+    for check in (services.store.check, services.ingest.check):
+        try:
+            check()
+        except Refused as error:
+            reasons.append(str(error))
+            response.headers["Retry-After"] = str(error.retry_after_s)
+            response.status_code = 503
+    return Readiness(status="unavailable" if reasons else "ready", reasons=reasons)
+
+
+@router.get(
+    "/metrics",
+    summary="Everything measured, for Prometheus",
+    response_class=PlainTextResponse,
+)
+def metrics(request: Request) -> Response:
+    """The metrics in Prometheus' text format, counted since the process started."""
+    services: Services = request.state.services
+    try:
+        lag_s = services.store.status(services.clock()).lag_ms / 1000
+    except Refused:
+        lag_s = float("nan")
+    services.metrics.rollup_lag_seconds.set(lag_s)
+    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,87 @@
+"""POST /message: a plain ASGI callable in front of the framework, because here it must be quick.
+
+Most messages do not even come here: ``door`` answers them, with ``decode`` and ``answer_to`` below. Either way the
+answer comes after the commit. A client that hangs up early does not undo what was accepted.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from heatfleet.api.body import JSON_TYPE, BodyForm, body_form, is_array, read_body, unpack
+from heatfleet.api.decode import Batch, decode_batch, decode_message
+from heatfleet.api.problems import PROBLEMS, BadRequest, answer, answer_error, slug_of
+from heatfleet.api.schemas import PartlyStored, Rejected
+from heatfleet.errors import HeatfleetError
+from heatfleet.metrics import Metrics
+from heatfleet.wiring import Services
+
+PATH = "/message"
+
+IN_LOOP_BYTES_MAX = 64 * 1024
+"""A larger body is decoded in a thread, so that other requests need not wait for it."""
+
+
+async def post_message(scope: Scope, receive: Receive, send: Send) -> None:
+    """Store one message or a batch of them, and answer once they are on disk."""
+    services: Services = scope["state"]["services"]
+    try:
+        response = await _take(scope, receive, services)
+    except ClientDisconnect:
+        return
+    except HeatfleetError as error:
+        services.metrics.rejected.labels(slug_of(error)).inc()
+        response = answer_error(error)
+    await response(scope, receive, send)
+
+
+async def _take(scope: Scope, receive: Receive, services: Services) -> Response:
+    if scope["method"] != "POST":
+        raise BadRequest("method-not-allowed", PROBLEMS["method-not-allowed"].advice, {"Allow": "POST"})
+    form = body_form(Headers(scope=scope))
+    services.ingest.check()
+    body = await read_body(receive, form)
+    now_ms = services.clock()
+    if form.encoding or len(body) > IN_LOOP_BYTES_MAX:
+        batch = await asyncio.to_thread(decode, body, form, now_ms)
+    else:
+        batch = decode(body, form, now_ms)
+    if batch.readings:
+        await services.ingest.write(batch.readings)
+    count(services.metrics, [batch])
+    return answer_to(batch)
+
+
+def decode(body: bytes, form: BodyForm, now_ms: int) -> Batch:
+    """The request as a batch; a bad single message is raised as ``BadMessage``."""
+    if form.encoding:
+        body = unpack(body, form.encoding)
+    if form.ndjson or is_array(body):
+        return decode_batch(body, now_ms, ndjson=form.ndjson)
+    message = decode_message(body, now_ms)
+    return Batch(message.readings, 1, message.dropped, [])
+
+
+def count(metrics: Metrics, batches: Sequence[Batch]) -> None:
+    """Count what was stored and what was not."""
+    metrics.messages.inc(sum(batch.messages for batch in batches))
+    metrics.properties_dropped.inc(sum(batch.dropped for batch in batches))
+    for batch in batches:
+        for _, error in batch.rejected:
+            metrics.rejected.labels(error.kind).inc()
+
+
+def answer_to(batch: Batch) -> Response:
+    """What the sender is told once all readings of its request are on disk."""
+    inserted = len(batch.readings)
+    if not batch.rejected:
+        return Response(b'{"status":"ok","inserted":%d}' % inserted, media_type=JSON_TYPE)
+    rejected = [Rejected.of(index, error) for index, error in batch.rejected]
+    if not batch.messages:
+        return answer("all-rejected", PROBLEMS["all-rejected"].advice, rejected=rejected)
+    return Response(msgspec.json.encode(PartlyStored("partial", inserted, rejected)), media_type=JSON_TYPE)

@@ -1,0 +1,138 @@
+"""What the framework cannot know of the API's documentation: POST /message, and that refusals are problems."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from heatfleet.api.body import JSON_TYPE, NDJSON_TYPES
+from heatfleet.api.decode import BATCH_MESSAGES_MAX
+from heatfleet.api.problems import problem_responses
+from heatfleet.api.schemas import Message, PartlyStored, ProblemDocument, Stored
+from heatfleet.domain.messages import BIZ_CODE
+
+_FRAMEWORKS_OWN = ("HTTPValidationError", "ValidationError")
+
+EXAMPLE = {
+    "bizCode": BIZ_CODE,
+    "bizData": {
+        "devId": "bfadafebb608a154206aqu",
+        "productId": "ixhko1cls7lzpwsf",
+        "properties": [{"code": "instant_power", "dpId": 1, "time": 1732631573782, "value": 2500}],
+    },
+    "ts": 1732631573782,
+}
+_WARM = {
+    "bizCode": BIZ_CODE,
+    "bizData": {
+        "devId": "bfadafebb608a154206aqu",
+        "productId": "ixhko1cls7lzpwsf",
+        "properties": [{"code": "temp_interior", "value": 19.5}],
+    },
+    "ts": 1732631633782,
+}
+_PROBLEMS = (
+    "broken-json",
+    "broken-encoding",
+    "foreign-biz-code",
+    "method-not-allowed",
+    "too-large",
+    "unsupported-type",
+    "unsupported-encoding",
+    "bad-field",
+    "bad-id",
+    "bad-value",
+    "bad-time",
+    "all-rejected",
+    "internal",
+    "overloaded",
+    "store-unavailable",
+)
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """The framework's document with POST /message first, and problems instead of its own errors."""
+    references, schemas = msgspec.json.schema_components(
+        [Message, Stored, PartlyStored, ProblemDocument], ref_template="#/components/schemas/{name}"
+    )
+    message, stored, partly_stored, _ = references
+    document["paths"] = {"/message": {"post": _post_message(message, [stored, partly_stored])}} | document["paths"]
+    own = {
+        name: schema
+        for name, schema in document.get("components", {}).get("schemas", {}).items()
+        if name not in _FRAMEWORKS_OWN
+    }
+    document.setdefault("components", {})["schemas"] = own | schemas
+    for path in document["paths"].values():
+        for operation in path.values():
+            _say_problems(operation["responses"])
+    return document
+
+
+def _say_problems(responses: dict[str, Any]) -> None:
+    """Every 422 that the framework documents by itself is one of ours."""
+    for status, response in responses.items():
+        if "HTTPValidationError" in json.dumps(response.get("content", {})):
+            responses[status] = problem_responses("bad-query")[422]
+
+
+def _post_message(message: dict[str, Any], answers: list[dict[str, Any]]) -> dict[str, Any]:
+    batch = {"type": "array", "items": message, "maxItems": BATCH_MESSAGES_MAX}
+    lines = "".join(json.dumps(one, separators=(",", ":")) + "\n" for one in (EXAMPLE, _WARM))
+    return {
+        "tags": ["messages"],
+        "summary": "Store what devices report",
+        "description": (
+            "One message, a JSON array of them, or one on each line. The answer comes after the readings are on "
+            "disk; sending the same again changes no number. A message is taken whole or not at all; of a batch "
+            "the good messages are."
+        ),
+        "operationId": "post_message",
+        "parameters": [
+            {
+                "name": "Content-Encoding",
+                "in": "header",
+                "description": "How the body is compressed, if it is.",
+                "schema": {"type": "string", "enum": ["gzip", "zstd", "identity"]},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON_TYPE: {
+                    "schema": {"oneOf": [message, batch]},
+                    "examples": {
+                        "one": {"summary": "One message", "value": EXAMPLE},
+                        "batch": {"summary": "A batch", "value": [EXAMPLE, _WARM]},
+                    },
+                },
+                NDJSON_TYPES[0]: {
+                    "schema": {"type": "string", "description": "One message on each line."},
+                    "examples": {"lines": {"summary": "A batch, one message a line", "value": lines}},
+                },
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "On disk: all of it, or the good messages of a batch",
+                "content": {JSON_TYPE: {"schema": {"oneOf": answers}, "examples": _answers()}},
+            },
+        }
+        | {str(status): response for status, response in problem_responses(*_PROBLEMS).items()},
+    }
+
+
+def _answers() -> dict[str, Any]:
+    rejected = {
+        "index": 1,
+        "type": "/problems/bad-value",
+        "detail": "instant_power must be from 0 to 100000",
+        "pointer": "/bizData/properties/0/value",
+    }
+    return {
+        "ok": {"summary": "All of it", "value": {"status": "ok", "inserted": 1}},
+        "partial": {
+            "summary": "Part of a batch",
+            "value": {"status": "partial", "inserted": 1, "rejected": [rejected]},
+        },
+    }

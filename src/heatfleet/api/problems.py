@@ -1,0 +1,296 @@
+"""Every refusal of the API in one table: the error, its status, its name, and what to do about it.
+
+An answer is a problem document of RFC 9457; its ``type`` is ``/problems/<slug>``, which this server itself
+explains. No answer repeats what was sent.
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from heatfleet import errors
+from heatfleet.errors import BadMessage, BadQuery, HeatfleetError, Refused
+
+MEDIA_TYPE = "application/problem+json"
+SCHEMA_REF = "#/components/schemas/ProblemDocument"
+
+_is_plain_name = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of refusal. ``error`` is the exception that becomes it; ``BadMessage`` names its slug itself."""
+
+    slug: str
+    status: int
+    title: str
+    advice: str
+    retryable: bool = False
+    error: type[HeatfleetError] | None = None
+
+    @property
+    def type(self) -> str:
+        """The URI reference that names the problem and leads to its explanation."""
+        return f"/problems/{self.slug}"
+
+
+TABLE = (
+    Problem(
+        "broken-json",
+        400,
+        "Not JSON",
+        "Send JSON as RFC 8259 has it, in UTF-8: no NaN, no comments, nothing after the end, moderate depth.",
+    ),
+    Problem(
+        "broken-encoding",
+        400,
+        "The compressed body cannot be read",
+        "Compress the body as Content-Encoding says, and send it to its end.",
+    ),
+    Problem(
+        "foreign-biz-code",
+        400,
+        "Another kind of message",
+        'Only messages with bizCode "devicePropertyMessage" are taken; do not forward the others.',
+    ),
+    Problem("bad-field", 422, "A field is missing or has the wrong type", "Mend the field at `pointer`."),
+    Problem("bad-id", 422, "Not an id", "devId and productId are 1 to 64 characters of A-Z a-z 0-9 . _ : -"),
+    Problem(
+        "bad-value",
+        422,
+        "A value is no number, or out of range",
+        "instant_power is a number from 0 to 100000 (W), temp_interior one from -60 to 100 (°C).",
+    ),
+    Problem(
+        "bad-time",
+        422,
+        "A time is missing or out of range",
+        "Times are whole milliseconds since 1970, from 2000-01-01 to 300 s after the server's clock.",
+    ),
+    Problem(
+        "all-rejected",
+        422,
+        "No message of the batch can be taken",
+        "Nothing was stored. `rejected` names what is wrong with each message, by its index in the batch.",
+    ),
+    Problem(
+        "too-large",
+        413,
+        "Too large",
+        "One message may have 256 KiB, a batch 8 MiB and 10000 messages, unpacked; other bodies 64 KiB. "
+        "Send it in parts.",
+    ),
+    Problem(
+        "unsupported-type",
+        415,
+        "Content-Type not taken",
+        "Set the header Content-Type: application/json, or application/x-ndjson for one message per line "
+        "(curl: -H 'Content-Type: application/json').",
+    ),
+    Problem(
+        "unsupported-encoding",
+        415,
+        "Content-Encoding not taken",
+        "Send the body as it is, or with Content-Encoding: gzip or zstd.",
+    ),
+    Problem(
+        "bad-query",
+        422,
+        "A parameter has no meaning here",
+        "Mend the parameter that `parameter` names, or leave it out.",
+        error=BadQuery,
+    ),
+    Problem(
+        "not-found",
+        404,
+        "Never heard of",
+        "Nothing is known by this id. A device is known one rollup after its first message.",
+        error=errors.NotFound,
+    ),
+    Problem(
+        "malformed-request",
+        400,
+        "Not HTTP",
+        "Send HTTP/1.1 as RFC 9112 has it: one length for a body, fields without line breaks. "
+        "HTTPS and HTTP/2 need a proxy in front.",
+    ),
+    Problem(
+        "bad-host",
+        400,
+        "No host, or more than one",
+        "Send the header Host once, with a host name or address and a port.",
+    ),
+    Problem(
+        "head-too-large", 431, "Head too large", "The request line and all headers may have 16 KiB and 100 fields."
+    ),
+    Problem(
+        "too-slow",
+        408,
+        "Too slow",
+        "Nothing was stored. A head must arrive within 10 s, a body within 30 s and another second for each 16 KiB.",
+    ),
+    Problem("no-such-path", 404, "No such path", "See /docs for the paths there are."),
+    Problem("method-not-allowed", 405, "Method not allowed", "The header Allow names the ones there are."),
+    Problem(
+        "key-reused",
+        422,
+        "The Idempotency-Key belongs to another request",
+        "Nothing was sent. Use a new key for a new order.",
+        error=errors.KeyReused,
+    ),
+    Problem(
+        "overloaded",
+        503,
+        "Too much at once",
+        "Nothing was stored. Send the same again after Retry-After seconds.",
+        retryable=True,
+        error=errors.Overloaded,
+    ),
+    Problem(
+        "store-unavailable",
+        503,
+        "The store does not answer",
+        "Nothing was stored. Send the same again after Retry-After seconds; the log and /readyz tell why.",
+        retryable=True,
+        error=errors.StoreUnavailable,
+    ),
+    Problem(
+        "bus-unavailable",
+        503,
+        "The bus did not take the order",
+        "The order was not sent, and will not be. Send it again after Retry-After seconds.",
+        retryable=True,
+        error=errors.BusUnavailable,
+    ),
+    Problem(
+        "internal",
+        500,
+        "A defect of the server",
+        "Please report it with the `request_id`, under which the log has the details.",
+    ),
+)
+PROBLEMS = {problem.slug: problem for problem in TABLE}
+
+
+class BadRequest(HeatfleetError):
+    """A request that HTTP itself forbids here; ``slug`` names the problem, ``headers`` go with the answer."""
+
+    def __init__(self, slug: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.headers = headers
+
+
+def slug_of(error: HeatfleetError) -> str:
+    """The problem that the error becomes; ``internal`` for one that must not reach a caller."""
+    if isinstance(error, BadMessage):
+        return error.kind
+    if isinstance(error, BadRequest):
+        return error.slug
+    return next((row.slug for row in TABLE if row.error and isinstance(error, row.error)), "internal")
+
+
+def answer(slug: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
+    """The problem as an HTTP answer; ``members`` are its extra fields."""
+    row = PROBLEMS[slug]
+    body = {"type": row.type, "title": row.title, "status": row.status, "detail": detail, **members}
+    return Response(msgspec.json.encode(body), row.status, headers, MEDIA_TYPE)
+
+
+def answer_error(error: HeatfleetError) -> Response:
+    """The answer to an error raised on purpose."""
+    slug = slug_of(error)
+    match error:
+        case BadMessage():
+            return answer(slug, error.detail, pointer=error.pointer)
+        case BadQuery():
+            return answer(slug, error.detail, parameter=error.parameter)
+        case Refused():
+            # What a store says of itself names files of this machine; that is for the log and /readyz.
+            detail = PROBLEMS[slug].advice if slug == "store-unavailable" else str(error)
+            return answer(slug, detail, {"Retry-After": str(error.retry_after_s)})
+        case BadRequest():
+            return answer(slug, str(error), error.headers)
+        case _ if slug == "internal":
+            return answer_defect(error)
+        case _:
+            return answer(slug, str(error))
+
+
+def answer_defect(error: Exception) -> Response:
+    """The answer to an error nobody planned for: logged here, once, under an id; the caller gets the id."""
+    request_id = secrets.token_hex(8)
+    log.error("request failed", request_id=request_id, exc_info=error)
+    return answer("internal", "The server failed at this; the log has the details.", request_id=request_id)
+
+
+def problem_responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
+    """These problems as OpenAPI has them, by status: what a route gives as its ``responses``."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for row in (PROBLEMS[slug] for slug in slugs):
+        example = {"type": row.type, "title": row.title, "status": row.status, "detail": row.advice}
+        response = responses.setdefault(
+            row.status,
+            {
+                "description": HTTPStatus(row.status).phrase,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": SCHEMA_REF}, "examples": {}}},
+            },
+        )
+        response["content"][MEDIA_TYPE]["examples"][row.slug] = {"summary": row.title, "value": example}
+        if row.retryable:
+            response["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+            }
+    return responses
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Turn every exception of the app's routes into its problem."""
+    app.exception_handler(HeatfleetError)(_handle_ours)
+    app.exception_handler(RequestValidationError)(_handle_validation)
+    app.exception_handler(HTTPException)(_handle_http)
+
+
+async def _handle_ours(_request: Request, error: HeatfleetError) -> Response:
+    return answer_error(error)
+
+
+async def _handle_http(_request: Request, error: HTTPException) -> Response:
+    """What the framework refuses by itself."""
+    slug = {400: "broken-json", 404: "no-such-path", 405: "method-not-allowed", 413: "too-large"}.get(
+        error.status_code, "internal"
+    )
+    if slug == "internal":
+        return answer_defect(error)
+    return answer(slug, PROBLEMS[slug].advice, error.headers)
+
+
+async def _handle_validation(_request: Request, error: RequestValidationError) -> Response:
+    """What does not fit a declared parameter or body: the first thing wrong, by name and never by value."""
+    first = error.errors()[0]
+    origin, *place = first["loc"]
+    detail = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        return answer("broken-json", PROBLEMS["broken-json"].advice, pointer="")
+    if origin == "body":
+        return answer("bad-field", detail, pointer="".join(f"/{_token(part)}" for part in place))
+    return answer("bad-query", detail, parameter=_token(place[0]))
+
+
+def _token(part: object) -> str:
+    """A name within a JSON pointer; one that could be anything is the caller's own and not repeated."""
+    text = str(part)
+    return text if _is_plain_name(text) else ""

@@ -1,0 +1,110 @@
+"""``heatfleet serve``: the HTTP server in this process, the rollup in one beside it."""
+
+import asyncio
+import signal
+import socket
+import sys
+from contextlib import nullcontext
+
+import structlog
+import uvicorn
+
+from heatfleet.api.app import create_app
+from heatfleet.api.door import Door, Hall, Limits, allow_many_files, connections_max
+from heatfleet.config import Settings
+from heatfleet.errors import SetupError
+from heatfleet.logs import configure_logging
+from heatfleet.rollup import RollupProcess
+from heatfleet.wiring import Services, open_services
+
+BACKLOG = 4096
+KEEP_ALIVE_S = 60
+GRACE_S = 5
+"""How long requests under way may take to end once the server is told to stop."""
+
+log = structlog.get_logger(__name__)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn with our ``Door`` at each connection.
+
+    At the end uvicorn would wait for open event streams: here they are told to end before it waits.
+    """
+
+    def __init__(self, config: uvicorn.Config, limits: Limits) -> None:
+        super().__init__(config)
+        self.server_state = self._hall = Hall(limits)
+        self._watch: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the services, then the door."""
+        if self.config.http is Door:
+            self._watch = asyncio.create_task(self._hall.watch())
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, let what runs come to its end, close the services."""
+        services: Services = self.lifespan.state["services"]
+        services.closing.set()
+        await super().shutdown(sockets)
+        if self._watch is not None:
+            self._watch.cancel()
+
+
+def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) -> None:
+    """Serve until SIGINT or SIGTERM, then leave in order; ``SetupError`` when it cannot start.
+
+    Tests give other ``limits``. Without the ``door`` the same answers come from uvicorn alone: slower, and without
+    deadlines and limits.
+    """
+    configure_logging(settings)
+    allow_many_files()
+    listening = _listen(settings.host, settings.port)
+    # Makes the files before two processes open them, and turns what does not fit into one clear line.
+    asyncio.run(_try_to_open(settings))
+    config = uvicorn.Config(
+        create_app(settings),
+        http=Door if door else "httptools",
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    # Uvicorn raises the signal again after it has left in order; by default SIGTERM would then kill us
+    # before the rollup process is told.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        with RollupProcess(settings) if settings.rollup_every_s else nullcontext():
+            log.info("listening", url=_url(*listening.getsockname()[:2]))
+            Server(config, limits or Limits(connections=connections_max())).run([listening])
+    except KeyboardInterrupt:
+        pass  # told to stop, and stopped
+    finally:
+        log.info("stopped")
+
+
+async def _try_to_open(settings: Settings) -> None:
+    async with open_services(settings):
+        pass
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise SetupError(
+            f"HEATFLEET_HOST, HEATFLEET_PORT: cannot listen on {host}, port {port}: {reason}; "
+            "stop what uses it, or set another"
+        ) from error

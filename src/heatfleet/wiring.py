@@ -1,0 +1,65 @@
+"""The one place that knows every part: opens them in order, closes them in reverse."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from heatfleet.commands import CommandDesk
+from heatfleet.config import Settings
+from heatfleet.ingest import Ingest
+from heatfleet.messaging import open_bus
+from heatfleet.messaging.base import Bus
+from heatfleet.metrics import Metrics
+from heatfleet.storage import open_ledger, open_store
+from heatfleet.storage.base import Ledger, Store
+
+
+def now_ms() -> int:
+    """The time, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a running server consists of. ``closing`` is set when it begins to stop: end open streams then."""
+
+    settings: Settings
+    store: Store
+    ledger: Ledger
+    bus: Bus
+    ingest: Ingest
+    commands: CommandDesk
+    clock: Callable[[], int]
+    metrics: Metrics
+    closing: asyncio.Event
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms) -> AsyncIterator[Services]:
+    """All parts, open, for as long as the block lasts; ``SetupError`` when a setting or file does not fit."""
+    metrics = Metrics()
+    closing = asyncio.Event()
+    async with AsyncExitStack() as opened:
+        store = open_store(settings.store, hold_ms=settings.max_hold_s * 1000)
+        opened.callback(store.close)
+        ledger = open_ledger(settings.store)
+        opened.callback(ledger.close)
+        bus = open_bus(settings.bus)
+        opened.push_async_callback(bus.close)
+        ingest = Ingest(store, readings_max=settings.queue_readings_max, clock=clock, metrics=metrics)
+        opened.push_async_callback(ingest.close)
+        commands = await opened.enter_async_context(
+            CommandDesk(
+                ledger=ledger,
+                bus=bus,
+                store=store,
+                ttl_s=settings.command_ttl_s,
+                timeout_s=settings.bus_timeout_s,
+                clock=clock,
+                metrics=metrics,
+            )
+        )
+        opened.callback(closing.set)
+        yield Services(settings, store, ledger, bus, ingest, commands, clock, metrics, closing)
