@@ -36,6 +36,7 @@ bench: .venv/dev-installed ## measure what a message costs on this machine
 
 soak: .venv/dev-installed ## run for minutes under load and faults
 	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(BIN)/python -m pytest --hypothesis-profile=thorough tests/unit tests/contract $(ARGS)
 
 lock: .venv/dev-installed ## write the lock files anew from pyproject.toml
 	$(COMPILE) $(UPGRADE) --output-file requirements.lock

@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.serving import RunningServer, clean_environment
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
+settings.load_profile("default")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -59,7 +59,7 @@ readings_ = st.builds(
 histories = st.lists(st.lists(readings_, min_size=1, max_size=12), min_size=1, max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, nows_ms=st.lists(st.integers(MIDNIGHT_MS, NOW_MS), max_size=6), data=st.data())
 def test_figures_are_those_of_the_definition(
     history: list[list[Reading]],
