@@ -258,7 +258,9 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(url: str) -> None:
         open_store(url, hold_ms=HOLD_MS, writable=False)
 
 
-@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://host/x", "sqlite:", "heatfleet.db"])
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "sqlite://host/x", "sqlite:", "heatfleet.db", "sqlite:///a?b", "sqlite:///a#b"]
+)
 def test_an_address_without_a_store_names_those_that_exist(url: str) -> None:
     """An unknown scheme or a malformed path is refused with the forms that work."""
     with pytest.raises(SetupError, match="sqlite:///"):

@@ -1,6 +1,6 @@
 """Where readings and orders are kept. ``open_store`` and ``open_ledger`` choose a backend by the URL's scheme."""
 
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from heatfleet.domain.energy import DEFAULT_HOLD_MS
 from heatfleet.errors import SetupError
@@ -36,8 +36,10 @@ def _sqlite_path(url: str) -> str:
         known = ", ".join(f"{scheme}:///path" for scheme in STORE_SCHEMES)
         msg = f"HEATFLEET_STORE: there is no store for the scheme '{parts.scheme}:'; these exist: {known}"
         raise SetupError(msg)
-    path = parts.path.removeprefix("/")
-    if parts.netloc or not path:
-        msg = "HEATFLEET_STORE: write sqlite:///relative/path or sqlite:////absolute/path"
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or parts.query or parts.fragment or not path:
+        msg = (
+            "HEATFLEET_STORE: write sqlite:///relative/path or sqlite:////absolute/path; %23 stands for # and %3F for ?"
+        )
         raise SetupError(msg)
     return path

@@ -143,18 +143,7 @@ class Reckoner:
         come = readings.time_ms <= now_ms
         if len(early) or not come.all():
             self._connection.execute("DELETE FROM early")
-            waiting = readings.take(~come)
-            self._connection.executemany(
-                "INSERT INTO early VALUES (?, ?, ?, ?, ?)",
-                zip(
-                    waiting.device.tolist(),
-                    waiting.time_ms.tolist(),
-                    waiting.code.tolist(),
-                    waiting.value.tolist(),
-                    waiting.product.tolist(),
-                    strict=True,
-                ),
-            )
+            self._connection.executemany("INSERT INTO early VALUES (?, ?, ?, ?, ?)", readings.take(~come).rows())
         return readings.take(come)
 
     def _absorb(self, new: Readings, now_ms: int) -> int:
