@@ -14,6 +14,8 @@ from heatfleet.errors import SetupError, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 PAGE_BYTES = 8_192
+APPLICATION_ID = int.from_bytes(b"HEAT")
+"""Stands in the header of our files: https://www.sqlite.org/pragma.html#pragma_application_id."""
 
 
 def open_database(path: Path, kind: str, *, writable: bool) -> apsw.Connection:
@@ -34,9 +36,11 @@ def open_database(path: Path, kind: str, *, writable: bool) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=flags)
         try:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            scripts = _scripts(kind)
+            _check_version(connection, path, len(scripts))  # first: a file that is not ours stays as it is
             if writable:
                 _make_durable(connection, path)
-            _migrate(connection, path, kind, writable=writable)
+            _migrate(connection, path, scripts, writable=writable)
         except BaseException:
             connection.close()
             raise
@@ -71,12 +75,21 @@ def _make_durable(connection: apsw.Connection, path: Path) -> None:
     connection.pragma("journal_size_limit", 64 * 1024 * 1024)
 
 
-def _migrate(connection: apsw.Connection, path: Path, kind: str, *, writable: bool) -> None:
-    scripts = _scripts(kind)
-    version = connection.pragma("user_version")
-    if version > len(scripts):
-        msg = f"{path} has schema version {version}, this Heatfleet knows {len(scripts)}: use a newer Heatfleet"
+def _check_version(connection: apsw.Connection, path: Path, known: int) -> int:
+    """The schema version of a file; ``SetupError`` for one from the future or of another program."""
+    version = int(connection.pragma("user_version"))
+    is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
+    if connection.pragma("application_id") != APPLICATION_ID and not (version == 0 and is_empty):
+        msg = f"{path} is a database of something else; choose another path"
         raise SetupError(msg)
+    if version > known:
+        msg = f"{path} has schema version {version}, this Heatfleet knows {known}: use a newer Heatfleet"
+        raise SetupError(msg)
+    return version
+
+
+def _migrate(connection: apsw.Connection, path: Path, scripts: list[str], *, writable: bool) -> None:
+    version = connection.pragma("user_version")
     if version == len(scripts):
         return
     if not writable:
@@ -84,13 +97,10 @@ def _migrate(connection: apsw.Connection, path: Path, kind: str, *, writable: bo
         raise SetupError(msg)
     with transaction(connection):
         # Another process may have been faster while we waited for the lock.
-        version = connection.pragma("user_version")
-        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get:
-            msg = f"{path} is a database of something else; choose another path"
-            raise SetupError(msg)
-        for number in range(version, len(scripts)):
+        for number in range(_check_version(connection, path, len(scripts)), len(scripts)):
             connection.execute(scripts[number])
             connection.pragma("user_version", number + 1)
+            connection.pragma("application_id", APPLICATION_ID)
 
 
 def _scripts(kind: str) -> list[str]:

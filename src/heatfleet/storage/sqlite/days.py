@@ -97,8 +97,8 @@ class DayFiles:
         return self._rows(hour, first, first + (1 << DEVICE_SHIFT))
 
     def check(self) -> None:
-        """Raise ``SetupError`` if there are day files and they belong to another main file."""
-        for day in self.days()[-1:]:
+        """Bring all day files to the newest schema; ``SetupError`` if one belongs to another main file."""
+        for day in self.days():
             self._connection(day)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.sqlite.connect import open_database, unavailable_as_error
 
 FORMAT = 1
-FILE_BYTES_MAX = 256 * 1024 * 1024
+FILE_BYTES_MAX = 64 * 1024 * 1024
 BUSY_TIMEOUT_MS = 1_500
 """Whoever waits for an answer learns within two seconds that the file is locked."""
 _HEAD = struct.Struct("<B3xIIII")
@@ -88,6 +88,8 @@ class JournalWriter:
         """Go on in the newest file, or begin the first one."""
         self._folder = folder
         files = journal_files(folder)
+        for path in files[:-1]:
+            open_database(path, "journal", writable=True).close()  # readers expect the newest schema
         self._path = files[-1] if files else self._name(1)
         self._connection = _open_to_append(self._path)
         last = self._connection.execute("SELECT max(seq) FROM journal").get

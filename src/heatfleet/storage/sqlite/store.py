@@ -61,7 +61,7 @@ class SqliteStore:
         with ExitStack() as undo:
             undo.push(self._closing)
             store = make_main_file(self._path, self._hold_ms)
-            days = DayFiles(self._folder, store=store, writable=False)
+            days = DayFiles(self._folder, store=store, writable=True)
             try:
                 days.check()
             finally:

@@ -1,0 +1,196 @@
+"""A disk that is full, that answers with errors, or that may not be written: said clearly, and made good by itself."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from heatfleet.domain.messages import POWER, Reading
+from heatfleet.errors import StoreUnavailable
+from heatfleet.storage import open_store
+from tests.oracle import HOLD_MS, defined, told
+from tests.serving import RunningServer, clean_environment, free_port, message, ndjson
+
+START_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
+DISK_BYTES = 4 * 1024 * 1024
+BATCH = 200
+
+
+def mount(folder: Path, *options: str) -> None:
+    """Mount a small disk of its own there, or skip the test where that is not allowed."""
+    command = ["mount", "-t", "tmpfs", "-o", ",".join((f"size={DISK_BYTES}", *options)), "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        pytest.skip(f"a small disk cannot be mounted here: {error}")
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for a few thousand readings."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+    mount(folder)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def read_only_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder nobody may write to; root may write everywhere but to a disk that is mounted so."""
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    if os.geteuid():
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+    else:
+        mount(folder, "ro")
+        yield folder
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def batch(number: int) -> list[Reading]:
+    """Readings that no other batch has."""
+    first = number * BATCH
+    return [
+        Reading(f"d{n % 7}", "p1", POWER, START_MS + n * 1000, float(n % 1500)) for n in range(first, first + BATCH)
+    ]
+
+
+def body(readings: list[Reading]) -> bytes:
+    return ndjson(
+        *(
+            message(one.device_id, {"code": "instant_power", "time": one.time_ms, "value": one.value})
+            for one in readings
+        )
+    )
+
+
+def post(server: RunningServer, number: int) -> bool:
+    """Whether the batch was taken; if not, the answer says that it may be tried again."""
+    answer = server.post(body(batch(number)), Content_Type="application/x-ndjson")
+    if answer.status_code == 200:
+        assert answer.json() == {"status": "ok", "inserted": BATCH}
+        return True
+
+    assert 503 == answer.status_code
+    assert answer.json()["type"] == "/problems/store-unavailable"
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert str(server.store_path) not in answer.text
+    return False
+
+
+def trouble_comes_and_goes(server: RunningServer, begin: Callable[[], object], end: Callable[[], object]) -> None:
+    """Post until the disk takes no more; after the trouble the same is taken, and nothing is lost or stored twice."""
+    server.expect_errors = True  # the log says once that the disk is full
+    assert post(server, 0)
+    begin()
+    taken = next(number for number in range(1, 2000) if not post(server, number))
+    assert not post(server, taken)
+    assert server.client.get("/livez").is_success
+    end()
+
+    assert post(server, taken)
+    assert post(server, taken + 1)
+    assert server.stop() == 0
+    with closing(open_store(server.store_url, hold_ms=HOLD_MS)) as store:
+        now_ms = START_MS + 365 * 24 * 3_600_000
+        store.rollup(now_ms)
+        everything = [reading for number in range(taken + 2) for reading in batch(number)]
+        assert defined(everything, now_ms) == told(store.figures())
+    reasons = [line for line in server.log() if line["level"] == "error"]
+    assert 1 == len(reasons)
+
+
+def test_a_full_disk_is_answered_with_503_until_there_is_room(
+    start_server: Callable[..., RunningServer], small_disk: Path
+) -> None:
+    """When the disk is full, readings are refused, not lost; once there is room they are taken without a restart."""
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(DISK_BYTES // 2))
+    server = start_server(store=f"sqlite:///{small_disk}/heatfleet.db")
+    server.store_path = small_disk / "heatfleet.db"
+    server.store_url = f"sqlite:///{server.store_path}"
+
+    trouble_comes_and_goes(server, lambda: None, filler.unlink)
+
+
+def test_a_disk_that_answers_with_errors_is_answered_with_503_while_it_does(server: RunningServer) -> None:
+    """The same with a disk that fails to write, here by a limit on the size of the process's files."""
+    limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+
+    def limit() -> None:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (300_000, limits[1]))
+
+    trouble_comes_and_goes(server, limit, lambda: resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits))
+
+
+def test_a_rollup_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
+    """A rollup that finds no room says so; the figures of before stay, and the next one with room makes all good."""
+    url = f"sqlite:///{small_disk}/heatfleet.db"
+    now_ms = START_MS + 365 * 24 * 3_600_000
+    said = batch(0)
+    with closing(open_store(url, hold_ms=HOLD_MS)) as store:
+        store.append(said, now_ms)
+        store.rollup(now_ms)
+        before = told(store.figures())
+        for number in range(1, 40):
+            store.append(batch(number), now_ms)
+            said += batch(number)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as store:
+        with pytest.raises(StoreUnavailable):
+            store.rollup(now_ms)
+        assert before == told(store.figures())
+        filler.unlink()
+        store.rollup(now_ms)
+
+        assert defined(said, now_ms) == told(store.figures())
+
+
+@pytest.mark.parametrize("command", [["serve", "--port"], ["db", "init"]], ids=" ".join)
+def test_a_folder_that_may_not_be_written_is_named(command: list[str], read_only_folder: Path, tmp_path: Path) -> None:
+    """The command ends at once, with one line that names the place and what to look for."""
+    port = [str(free_port())] if "--port" in command else []
+    ended = subprocess.run(
+        [sys.executable, "-m", "heatfleet", *command, *port, "--store", f"sqlite:///{read_only_folder}/heatfleet.db"],
+        cwd=tmp_path, env=clean_environment(), timeout=60, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode in (75, 78)
+    assert str(read_only_folder) in ended.stderr
+    assert "permissions" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_folder_that_is_not_there_is_made_by_a_server_only(tmp_path: Path) -> None:
+    """Who only looks is told which command makes a database; making it makes its folder too."""
+    store = ["--store", f"sqlite:///{tmp_path}/deep/down/heatfleet.db"]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "heatfleet", *arguments, *store],
+            cwd=tmp_path, env=clean_environment(), timeout=60, text=True, capture_output=True, check=False,
+        )  # fmt: skip
+
+    looked = run("rollup")
+
+    assert looked.returncode == 78
+    assert "heatfleet db init" in looked.stderr
+    assert not (tmp_path / "deep").exists()
+    assert run("db", "init").returncode == 0
+    assert run("rollup").returncode == 0

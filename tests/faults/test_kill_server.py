@@ -1,0 +1,196 @@
+"""A server that is killed, doubled or told to leave under load keeps its word: what it answered for is stored, once."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import apsw
+import httpx2
+import pytest
+
+from heatfleet.domain.messages import CODE_NAMES, POWER, TEMPERATURE, Reading
+from heatfleet.storage import open_store
+from tests.oracle import defined, told
+from tests.path.expected import expected_report
+from tests.serving import RunningServer, clean_environment, free_port, message, ndjson
+
+START_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
+WAIT_S = 60
+
+
+@dataclass
+class Gateway:
+    """Speaks for one device, ``size`` messages a request, and keeps book of each request's readings and fate."""
+
+    device_id: str
+    size: int
+    asked: list[list[Reading]] = field(default_factory=list)
+    answered: list[list[Reading]] = field(default_factory=list)
+
+    def talk(self, base_url: str) -> None:
+        """One request after the other, until the server is gone, or says that it is leaving."""
+        kind = "application/json" if self.size == 1 else "application/x-ndjson"
+        with httpx2.Client(base_url=base_url, timeout=WAIT_S, trust_env=False) as client:
+            while True:
+                first = len(self.asked) * self.size
+                pairs = [self._said(place) for place in range(first, first + self.size)]
+                self.asked.append([reading for pair in pairs for reading in pair])
+                body = ndjson(*(as_message(*pair) for pair in pairs))
+                try:
+                    answer = client.post("/message", content=body, headers={"Content-Type": kind})
+                except httpx2.TransportError:
+                    return
+                if answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
+                    return
+                assert answer.json() == {"status": "ok", "inserted": 2 * self.size}
+                self.answered.append(self.asked[-1])
+
+    def _said(self, place: int) -> tuple[Reading, Reading]:
+        """Power and temperature at an instant at which this device says nothing else."""
+        time_ms = START_MS + place * 1_000
+        return (
+            Reading(self.device_id, "p1", POWER, time_ms, float(place % 2_000)),
+            Reading(self.device_id, "p1", TEMPERATURE, time_ms, place % 300 / 10),
+        )
+
+
+def as_message(*said: Reading) -> dict[str, object]:
+    properties = ({"code": CODE_NAMES[one.code], "time": one.time_ms, "value": one.value} for one in said)
+    return message(said[0].device_id, *properties, ts=said[0].time_ms)
+
+
+def gateways() -> list[Gateway]:
+    """Twenty clients, some of which send batches."""
+    return [Gateway(f"d{number}", 20 if number % 4 == 0 else 1) for number in range(20)]
+
+
+def under_load(server: RunningServer, clients: list[Gateway], work: Callable[[], object], *, answers: int) -> None:
+    """Do the work when all clients talk at once and so many requests are answered; they then talk to the end."""
+    before = sum(len(client.answered) for client in clients)
+    with ThreadPoolExecutor(len(clients)) as pool:
+        talks = [pool.submit(client.talk, server.base_url) for client in clients]
+        try:
+            while sum(len(client.answered) for client in clients) < before + answers:
+                assert not any(talk.done() for talk in talks)
+                time.sleep(0.005)
+            work()
+        finally:
+            if server.process.poll() is None:
+                server.process.send_signal(signal.SIGTERM)
+            server.process.wait(WAIT_S)
+    for talk in talks:
+        talk.result()
+
+
+def stored(server: RunningServer) -> set[Reading]:
+    """Every reading there is, as anybody with a SQL prompt finds it after a rollup."""
+    main = apsw.Connection(str(server.store_path), flags=apsw.SQLITE_OPEN_READONLY)
+    names = dict(main.execute("SELECT id, name FROM device"))
+    products = dict(main.execute("SELECT id, name FROM product"))
+    codes = {name: code for code, name in CODE_NAMES.items()}
+    main.close()
+    found = []
+    for path in server.folder.glob("heatfleet.db.d/readings-*.db"):
+        day = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        rows = day.execute("SELECT device, product, code, time_ms, value FROM reading")
+        found += [Reading(names[one], products[p], codes[c], t, float(v)) for one, p, c, t, v in rows]
+        day.close()
+
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+def keeps_its_word(server: RunningServer, clients: list[Gateway]) -> set[Reading]:
+    """Whether all that was answered for is stored, nothing that nobody sent, and every figure counts just that."""
+    now_ms = server.rollup().as_of_ms
+    kept = stored(server)
+    asked, answered = (
+        {reading for request in requests for reading in request}
+        for requests in ((r for client in clients for r in client.asked), (r for c in clients for r in c.answered))
+    )
+
+    assert answered <= kept <= asked
+    with closing(open_store(server.store_url, writable=False)) as store:
+        assert defined(kept, now_ms) == told(store.figures())
+    assert expected_report(kept, now_ms) == server.client.get("/report").json()
+    return kept
+
+
+def kill_again_and_again(server: RunningServer, clients: list[Gateway], dice: random.Random, kills: int) -> None:
+    """Kill the server under load at moments of chance; start it again each time, with a rollup every other time."""
+    for number in range(kills):
+        under_load(server, clients, server.kill, answers=dice.randrange(100, 800))
+        server.start()
+        if number % 2:
+            server.rollup()
+
+
+def test_what_was_answered_for_survives_kills(server: RunningServer) -> None:
+    """Killed three times under load, the server has each answered reading once, and is ready again each time."""
+    clients = gateways()
+    kill_again_and_again(server, clients, random.Random(1), kills=3)
+    kept = keeps_its_word(server, clients)
+
+    for client in clients:
+        for request in client.asked:
+            assert len(kept.intersection(request)) in (0, len(request))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_answered_for_survives_many_kills(seed: int, server: RunningServer) -> None:
+    """The same with forty kills."""
+    clients = gateways()
+    kill_again_and_again(server, clients, random.Random(seed), kills=40)
+    keeps_its_word(server, clients)
+
+
+def test_a_second_server_is_refused_and_the_first_goes_on(server: RunningServer) -> None:
+    """Another server for the same store ends with 78 and says why; the first does not even notice."""
+    clients = gateways()
+    second: list[subprocess.CompletedProcess[str]] = []
+
+    def start_second() -> None:
+        command = [sys.executable, "-m", "heatfleet", "serve", "--store", server.store_url]
+        port = ["--port", str(free_port())]
+        second.append(
+            subprocess.run(
+                command + port,
+                env=clean_environment(),
+                cwd=server.folder,
+                timeout=WAIT_S,
+                text=True,
+                capture_output=True,
+                check=False,
+            )
+        )
+        answered = sum(len(client.answered) for client in clients)
+        while sum(len(client.answered) for client in clients) < answered + 100:
+            assert server.process.poll() is None
+            time.sleep(0.005)
+
+    under_load(server, clients, start_second, answers=100)
+
+    assert second[0].returncode == 78
+    assert "another server" in second[0].stderr
+    assert "Traceback" not in second[0].stderr
+    server.start()
+    keeps_its_word(server, clients)
+
+
+def test_told_to_leave_under_load_it_answers_for_what_it_took(server: RunningServer) -> None:
+    """On SIGTERM every request that was taken is answered, every other is cut off and not stored; exit code 0."""
+    clients = gateways()
+    under_load(server, clients, lambda: None, answers=300)
+
+    assert server.process.returncode == 0
+    server.start()
+    kept = keeps_its_word(server, clients)
+    assert {reading for client in clients for request in client.answered for reading in request} == kept
