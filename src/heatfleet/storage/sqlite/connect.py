@@ -18,9 +18,30 @@ APPLICATION_ID = int.from_bytes(b"HEAT")
 """Stands in the header of our files: https://www.sqlite.org/pragma.html#pragma_application_id."""
 
 
-def open_database(path: Path, kind: str, *, writable: bool) -> apsw.Connection:
+class _NotYetMade(SetupError):
+    """A file without a schema: its writer has only begun it."""
+
+
+Once = tuple[str, tuple[int, ...]]
+"""A statement and its values, for the transaction that makes a file."""
+
+
+def open_if_there(path: Path, kind: str) -> apsw.Connection | None:
+    """Open a file for reading; ``None`` for one that is not there, just begun by its writer, or just deleted."""
+    try:
+        return open_database(path, kind, writable=False)
+    except _NotYetMade:
+        return None
+    except (StoreUnavailable, SetupError):
+        if path.exists():
+            raise
+        return None
+
+
+def open_database(path: Path, kind: str, *, writable: bool, once: Once | None = None) -> apsw.Connection:
     """Open (and with ``writable`` create or migrate) one file of the schema family ``schema/<kind>_NNN.sql``.
 
+    ``once`` is executed in the transaction that makes a new file.
     Raises ``SetupError`` for a file that is missing when it may not be made, foreign, or of a newer version, and
     ``StoreUnavailable`` when the disk does not let us.
     """
@@ -40,7 +61,7 @@ def open_database(path: Path, kind: str, *, writable: bool) -> apsw.Connection:
             _check_version(connection, path, len(scripts))  # first: a file that is not ours stays as it is
             if writable:
                 _make_durable(connection, path)
-            _migrate(connection, path, scripts, writable=writable)
+            _migrate(connection, path, scripts, once, writable=writable)
         except BaseException:
             connection.close()
             raise
@@ -88,17 +109,19 @@ def _check_version(connection: apsw.Connection, path: Path, known: int) -> int:
     return version
 
 
-def _migrate(connection: apsw.Connection, path: Path, scripts: list[str], *, writable: bool) -> None:
+def _migrate(connection: apsw.Connection, path: Path, scripts: list[str], once: Once | None, *, writable: bool) -> None:
     version = connection.pragma("user_version")
     if version == len(scripts):
         return
     if not writable:
         msg = f"{path} has the older schema version {version}: `heatfleet db init` brings it up to {len(scripts)}"
-        raise SetupError(msg)
+        raise SetupError(msg) if version else _NotYetMade(msg)
     with transaction(connection):
         # Another process may have been faster while we waited for the lock.
         for number in range(_check_version(connection, path, len(scripts)), len(scripts)):
             connection.execute(scripts[number])
+            if number == 0 and once is not None:
+                connection.execute(*once)
             connection.pragma("user_version", number + 1)
             connection.pragma("application_id", APPLICATION_ID)
 

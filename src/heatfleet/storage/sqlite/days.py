@@ -15,7 +15,7 @@ import numpy as np
 from heatfleet.domain.slots import DAY_MS, HOUR_MS
 from heatfleet.errors import SetupError
 from heatfleet.storage.sqlite.columns import Readings, Row, order_by
-from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
+from heatfleet.storage.sqlite.connect import open_database, open_if_there, transaction, unavailable_as_error
 
 DEVICE_SHIFT = 23
 _TIME_MASK = (1 << DEVICE_SHIFT - 1) - 1
@@ -45,7 +45,7 @@ class DayFiles:
             for match in names
             if match
         )
-        if self._writable:  # no other process makes such files, so the list stays right
+        if self._writable:  # no other process makes such files while this one holds the lock of the rollup
             self._days = days
         return days
 
@@ -79,22 +79,29 @@ class DayFiles:
                         zip(*[iter(values)] * (3 * rows), strict=True),
                     )
 
-    def everything(self) -> Iterator[tuple[int, Readings]]:
-        """All readings, hour by hour (since 1970) in order, in parts of some devices each, each part sorted."""
+    def everything(self) -> Iterator[Readings]:
+        """All readings, hour by hour in order, and of each hour some devices at a time, sorted."""
         for day in self.days():
             for hour in range(day * 24, day * 24 + 24):
-                first = 0
-                while rows := self._rows(hour, first, 1 << 62, READ_AT_ONCE):
+                first, limit = 0, READ_AT_ONCE
+                while rows := self._rows(hour, first, 1 << 62, limit):
                     part = Readings.of_rows(rows)
-                    if len(rows) == READ_AT_ONCE:  # the last device may go on: leave it to the next part
+                    if len(rows) == limit:  # the last device may go on: leave it to the next part
                         part = part.take(part.device < part.device[-1])
-                    yield hour, part
+                        if not len(part):
+                            limit *= 2
+                            continue
+                    yield part
                     first = (int(part.device[-1]) + 1) << DEVICE_SHIFT
 
     def of_device(self, device: int, hour: int) -> list[Row]:
         """One device's readings of one hour, in order of time and code."""
         first = device << DEVICE_SHIFT
         return self._rows(hour, first, first + (1 << DEVICE_SHIFT))
+
+    def look_again(self) -> None:
+        """Another process may have made files since."""
+        self._days = None
 
     def check(self) -> None:
         """Bring all day files to the newest schema; ``SetupError`` if one belongs to another main file."""
@@ -125,11 +132,13 @@ class DayFiles:
         connection = self._open.pop(day, None)
         if connection is None:
             path = self._path(day)
-            if not self._writable and not path.exists():
+            if self._writable:
+                mark = ("INSERT INTO day VALUES (?, ?)", (day * DAY_MS, self._store))
+                connection = open_database(path, "day", writable=True, once=mark)
+            else:
+                connection = open_if_there(path, "day")
+            if connection is None:
                 return None
-            connection = open_database(path, "day", writable=self._writable)
-            if self._writable and not connection.execute("SELECT count(*) FROM day").get:
-                connection.execute("INSERT INTO day VALUES (?, ?)", (day * DAY_MS, self._store))
             if connection.execute("SELECT store FROM day").get != self._store:
                 connection.close()
                 msg = (

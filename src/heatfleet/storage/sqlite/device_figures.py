@@ -26,6 +26,8 @@ def reckon_device(
     start_ms = (first_slot - SLOTS_PER_DAY + 1) * SLOT_MS
     end_ms = end_slot * SLOT_MS
     readings = Readings.of_rows(_rows(history, device, lifetime_ms, start_ms, end_ms))
+    # A rollup may place a reading of a new product while we look; it counts the next time.
+    readings = readings.take(np.isin(readings.product, list(product_names)))
     rank = np.zeros(max(product_names) + 1, np.int64)
     for place, number in enumerate(sorted(product_names, key=product_names.__getitem__)):
         rank[number] = place
@@ -71,7 +73,5 @@ def _rows(
     context: list[Row] = []
     if first_ms < start_ms:
         for code in (0, 1):
-            newest = history.newest_before(device, start_ms, first_ms, code)
-            if newest is not None:
-                context.append(newest)
+            context += history.newest_before(device, start_ms, first_ms, code)
     return context + list(history.of_device(device, start_ms, min(end_ms, last_ms + 1)))

@@ -20,13 +20,13 @@ class History:
         for hour in self._hours_between(start_ms, end_ms):
             yield from self._in_hour(device, hour, start_ms, end_ms)
 
-    def newest_before(self, device: int, time_ms: int, since_ms: int, code: int | None = None) -> Row | None:
-        """One device's newest reading in ``[since_ms, time_ms)``, of one code or of any."""
+    def newest_before(self, device: int, time_ms: int, since_ms: int, code: int | None = None) -> list[Row]:
+        """What a device said at the newest instant of ``[since_ms, time_ms)`` at which it spoke, in one code or any."""
         for hour in reversed(self._hours_between(since_ms, time_ms)):
-            for row in reversed(self._in_hour(device, hour, since_ms, time_ms)):
-                if code in (None, row[2]):
-                    return row
-        return None
+            rows = [row for row in self._in_hour(device, hour, since_ms, time_ms) if code in (None, row[2])]
+            if rows:
+                return [row for row in rows if row[1] == rows[-1][1]]
+        return []
 
     def _in_hour(self, device: int, hour: int, start_ms: int, end_ms: int) -> list[Row]:
         rows = self._days.of_device(device, hour) + self._runs.of_device(device, hour)

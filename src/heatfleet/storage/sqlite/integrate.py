@@ -134,8 +134,10 @@ def sums(parts: Pieces) -> Sums:
     width = int(parts.product.max()) + 1
     first_slot = int(parts.slot.min())
     group = (parts.slot - first_slot) * width + parts.product
-    keys = np.arange((int(parts.slot.max()) - first_slot + 1) * width)
-    if len(keys) > DENSE_MAX:  # slots far apart: number only those that are there
+    size = (int(parts.slot.max()) - first_slot + 1) * width
+    if size <= DENSE_MAX:
+        keys = np.arange(size)
+    else:  # slots far apart: number only those that are there
         keys, group = np.unique(group, return_inverse=True)
     return Sums(
         first_slot + keys // width,
@@ -155,17 +157,17 @@ def to_come(newest: Moments, hold_ms: int, now_ms: int) -> Sums:
     if not len(newest):
         return Sums.none()
     end_ms = newest.time_ms + hold_ms
-    products = int(newest.product.max()) + 1
+    first_slot = np.maximum(newest.time_ms, now_ms) // SLOT_MS
     parts = []
-    for slot in range(now_ms // SLOT_MS, int(end_ms.max() - 1) // SLOT_MS + 1):
+    for later in range(hold_ms // SLOT_MS + 2):
+        slot = first_slot + later
         start = np.maximum(newest.time_ms, slot * SLOT_MS)
         stop = np.minimum(end_ms, (slot + 1) * SLOT_MS)
         columns = _sums_over(newest, np.maximum(stop - start, 0))
-        if slot * SLOT_MS < now_ms:
+        if later == 0:
             past = _sums_over(newest, np.maximum(np.minimum(stop, now_ms) - start, 0))
             columns = [whole - over for whole, over in zip(columns, past, strict=True)]
-        total = [_added(column, newest.product, products) for column in columns]
-        parts.append(Sums(np.full(products, slot), np.arange(products), *total))
+        parts.append(sums(Pieces(newest.device, slot, newest.product, *columns)))
     return add(parts)
 
 

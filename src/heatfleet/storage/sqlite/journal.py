@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from heatfleet.domain.messages import Reading
-from heatfleet.errors import SetupError, StoreUnavailable
-from heatfleet.storage.sqlite.connect import open_database, unavailable_as_error
+from heatfleet.errors import StoreUnavailable
+from heatfleet.storage.sqlite.connect import open_database, open_if_there, unavailable_as_error
 
 FORMAT = 1
 FILE_BYTES_MAX = 64 * 1024 * 1024
@@ -84,18 +84,21 @@ def journal_files(folder: Path) -> list[Path]:
 class JournalWriter:
     """Appends to the newest file. One writer a store: the caller holds the lock that says so."""
 
-    def __init__(self, folder: Path) -> None:
-        """Go on in the newest file, or begin the first one."""
+    def __init__(self, folder: Path, *, after: int) -> None:
+        """Go on in the newest file, or begin one; the figures count all rows up to ``after``."""
         self._folder = folder
         files = journal_files(folder)
         for path in files[:-1]:
             open_database(path, "journal", writable=True).close()  # readers expect the newest schema
-        self._path = files[-1] if files else self._name(1)
+        self._path = files[-1] if files else self._name(after + 1)
         self._connection = _open_to_append(self._path)
         last = self._connection.execute("SELECT max(seq) FROM journal").get
         # An empty newest file still knows, by its name, what came before it.
         self._seq = self._first_seq() - 1 if last is None else last
         self._file_bytes = self._path.stat().st_size
+        if self._seq < after:  # files were lost; a number must not be used again, or it would be taken for counted
+            self._seq = after
+            self._begin_file()
 
     def append(self, readings: Sequence[Reading], received_ms: int) -> None:
         """Write one row; on disk when this returns, not there at all when it raises ``StoreUnavailable``."""
@@ -172,6 +175,9 @@ class JournalReader:
             if int(following.stem.removeprefix("journal-")) <= seq + 1:
                 for suffix in ("", "-wal", "-shm"):
                     path.with_name(path.name + suffix).unlink(missing_ok=True)
+        for left in (*self._folder.glob("journal-*.db-shm"), *self._folder.glob("journal-*.db-wal")):
+            if not left.with_name(left.name[:-4]).exists():  # a reader came between and made it anew
+                left.unlink(missing_ok=True)
 
     def _rows(self, seq: int) -> Iterator[tuple[int, int, bytes]]:
         for connection in self._connections():
@@ -180,12 +186,9 @@ class JournalReader:
     def _connections(self) -> Iterator[apsw.Connection]:
         for path in journal_files(self._folder):
             with unavailable_as_error(path):
-                try:
-                    connection = open_database(path, "journal", writable=False)
-                except SetupError:
-                    if path.exists():
-                        raise
-                    continue  # the rollup was done with it and deleted it since we looked
+                connection = open_if_there(path, "journal")
+                if connection is None:
+                    continue
                 try:
                     yield connection
                 finally:

@@ -1,12 +1,11 @@
 """The rollup of the SQLite store, step by step; each step may be cut off and repeated.
 
-1. Put in place the runs that an earlier rollup left and whose hour is over.
-2. Take accepted readings from the journal, and those whose time has come by now.
-3. In one transaction on the main file: number the names, reckon what changes, write figures, state and marks, and keep
+1. Take accepted readings from the journal, and those whose time has come by now.
+2. In one transaction on the main file: number the names, reckon what changes, write figures, state and marks, and keep
    the readings as *runs*. The figures count exactly what is in place or in a run, no more and no less; so each
    difference is reckoned against what they count.
-4. Put the runs whose hour is over in the day files, then drop them. Placing twice changes nothing.
-5. Delete the journal files that are done with.
+3. Put the runs whose hour is over in the day files, then drop them. Placing twice changes nothing.
+4. Delete the journal files that are done with.
 """
 
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ HELD_AT_ONCE = 200_000
 SEAL_AFTER_MS = 600_000
 """How long after its end an hour still goes to runs: most stragglers come soon, and are then placed with the rest."""
 END_OF_TIME = 1 << 40
+STEP_BACK_MS = 600_000
 
 
 class Reckoner:
@@ -67,9 +67,10 @@ class Reckoner:
         """Load the state anew if somebody else has written the main file since."""
         version = self._connection.pragma("data_version")
         if version != self._seen_version:
+            self._seen_version = version
             self._fleet = Fleet(self._connection)
             self._runs.forget_kept()
-            self._seen_version = version
+            self._days.look_again()
 
     def rollup(self, now_ms: int) -> Iterator[tuple[int, int]]:
         """Bring everything up to ``now_ms``; yields the readings taken and those of them late, after each step."""
@@ -79,8 +80,10 @@ class Reckoner:
                 " set it back, or run `heatfleet rollup --rebuild` to reckon them all anew"
             )
             raise SetupError(msg)
+        as_of_ms = setting(self._connection, "as_of_ms")
+        if now_ms < as_of_ms <= now_ms + STEP_BACK_MS:
+            now_ms = as_of_ms  # another rollup was a little ahead: figures do not go back
         over = (now_ms - SEAL_AFTER_MS) // HOUR_MS
-        self._place_before(over)
         more = True
         while more:
             with self._all_or_nothing():
@@ -103,8 +106,7 @@ class Reckoner:
             _set(self._connection, "hold_ms", self._hold_ms)
             reviser = Reviser(self._fleet, self._history, self._hold_ms)
             changed: set[int] = set()
-            for hour, readings in self._days.everything():
-                reviser.known_until_ms = hour * HOUR_MS
+            for readings in self._days.everything():
                 revision, _ = reviser.revise(readings.as_set(self._fleet.product_rank))
                 add_sums(self._connection, with_fleet(revision.change))
                 changed |= mark_heard(self._connection, revision.gone, revision.come)
@@ -115,14 +117,9 @@ class Reckoner:
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """One transaction; if it fails the state in memory goes back with it."""
-        try:
-            with unavailable_as_error(self._path), transaction(self._connection):
-                yield
-        except BaseException:
-            self._fleet = Fleet(self._connection)
-            self._runs.forget_kept()
-            raise
+        """One transaction on the main file. If it fails, the state in memory is no longer its own: open a new reckoner."""
+        with unavailable_as_error(self._path), transaction(self._connection):
+            yield
 
     def _due(self, bodies: list[bytes], now_ms: int) -> Readings:
         """The journal's readings and those set aside, as a set, as far as their time has come."""
@@ -140,7 +137,7 @@ class Reckoner:
                 ),
             )
         readings = Readings.join(found).as_set(self._fleet.product_rank)
-        come = readings.time_ms <= now_ms
+        come = readings.time_ms < now_ms
         if len(early) or not come.all():
             self._connection.execute("DELETE FROM early")
             self._connection.executemany("INSERT INTO early VALUES (?, ?, ?, ?, ?)", readings.take(~come).rows())

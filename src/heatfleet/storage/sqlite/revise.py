@@ -22,6 +22,8 @@ from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.integrate import Pieces, Sums, add, clipped, first_rows, held, pieces, segments, sums
 
 FOREVER_MS = 1 << 62
+PIECES_AT_ONCE = 4_000_000
+"""A reading makes as many pieces as there are slots in the hold; this bounds the memory they take together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +51,24 @@ class Reviser:
     """Reckons differences against what devices have said and the fleet's state, and moves that state on."""
 
     def __init__(self, fleet: Fleet, history: History, hold_ms: int) -> None:
-        """Readings at or after ``known_until_ms`` are overlooked: a rebuild comes to them later."""
         self._fleet = fleet
         self._history = history
         self._hold_ms = hold_ms
-        self.known_until_ms = FOREVER_MS
 
     def revise(self, new: Readings) -> tuple[Revision, Readings]:
         """The change that new readings (``Readings.as_set``) make, and the readings as they are to be kept."""
         late = self._is_late(new)
-        on = self._go_on(new.take(~late))
+        in_order = new.take(~late)
+        rows_max = PIECES_AT_ONCE // (self._hold_ms // SLOT_MS + 2)
         back, kept = self._look_back(new.take(late))
-        come = {key: np.concatenate([part[key] for part in (on.come, back.come) if key in part])
-                for key in on.come.keys() | back.come.keys()}  # fmt: skip
+        parts = [*(self._go_on(part) for part in _in_parts(in_order, rows_max)), back]
+        come = {
+            key: np.concatenate([part.come[key] for part in parts if key in part.come])
+            for key in set().union(*(part.come for part in parts))
+        }
         return (
-            Revision(add([on.change, back.change]), back.gone, come, int(late.sum())),
-            Readings.join([new.take(~late), kept]),
+            Revision(add([part.change for part in parts]), back.gone, come, int(late.sum())),
+            Readings.join([in_order, kept]),
         )
 
     def _is_late(self, new: Readings) -> npt.NDArray[np.bool_]:
@@ -130,7 +134,8 @@ class Reviser:
         missing = set(new.code.tolist())
         end_ms = FOREVER_MS
         rows: list[Row] = []
-        until_ms = min(self.known_until_ms, int(self._fleet.last_ms[device]) + 1)
+        # Not beyond its newest word: in a rebuild there is more, whose turn is yet to come.
+        until_ms = int(self._fleet.last_ms[device]) + 1
         for row in self._history.of_device(device, start_ms, until_ms):
             if row[1] >= end_ms:
                 break
@@ -145,12 +150,10 @@ class Reviser:
     def _context(self, device: int, at_ms: int) -> Moments:
         """How a device stood just before an instant: its last moment then, with the values that held; or nothing."""
         first_ms = int(self._fleet.first_ms[device])
-        newest = self._history.newest_before(device, at_ms, first_ms) if first_ms < at_ms else None
-        if newest is None:
-            return moments(Readings.empty(), self._fleet.product_rank)
-        time_ms = newest[1]
-        said = Readings.of_rows(list(self._history.of_device(device, time_ms, time_ms + 1)))
-        moment = moments(said.as_set(self._fleet.product_rank), self._fleet.product_rank)
+        said = self._history.newest_before(device, at_ms, first_ms) if first_ms < at_ms else []
+        moment = moments(Readings.of_rows(said).as_set(self._fleet.product_rank), self._fleet.product_rank)
+        if not said:
+            return moment
         power_w = self._held(device, at_ms, first_ms, POWER)
         temperature_c = self._held(device, at_ms, first_ms, TEMPERATURE)
         return Moments(moment.device, moment.time_ms, np.array([power_w]), np.array([temperature_c]), moment.product)
@@ -162,8 +165,8 @@ class Reviser:
         )
         if times_ms[device] < at_ms:  # the newest ever told, so the newest before: no need to look it up
             return float(values[device])
-        row = self._history.newest_before(device, at_ms, first_ms, code)
-        return float("nan") if row is None else float(row[3])
+        said = self._history.newest_before(device, at_ms, first_ms, code)
+        return max((row[3] for row in said), default=float("nan"))
 
     def _move_on(self, after: Moments, is_context: npt.NDArray[np.bool_]) -> None:
         """Move the state on to the last of these moments of each device; contexts are in it already."""
@@ -189,6 +192,17 @@ class Reviser:
 
 def _sorted(said: Moments) -> Moments:
     return said.take(order_by(said.device, said.time_ms))
+
+
+def _in_parts(readings: Readings, rows_max: int) -> Iterator[Readings]:
+    """About so many rows at a time, a device's never apart."""
+    edges = np.flatnonzero(np.r_[first_rows(readings.device), True])
+    start = 0
+    while start < len(readings):
+        fitting = int(edges[np.searchsorted(edges, start + rows_max, "right") - 1])
+        end = fitting if fitting > start else int(edges[np.searchsorted(edges, start, "right")])
+        yield readings.take(slice(start, end))
+        start = end
 
 
 def _by_device(readings: Readings) -> Iterator[Readings]:

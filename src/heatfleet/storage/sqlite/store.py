@@ -66,7 +66,9 @@ class SqliteStore:
                 days.check()
             finally:
                 days.close()
-            self._writer = JournalWriter(self._folder)
+            with self._reading() as connection:
+                reckoned_seq = setting(connection, "reckoned_seq")
+            self._writer = JournalWriter(self._folder, after=reckoned_seq)
             self._closing.callback(self._writer.close)
             undo.pop_all()
 
@@ -110,9 +112,17 @@ class SqliteStore:
                     time.sleep(0.05)
             if self._kept_reckoner is None:
                 self._kept_reckoner = Reckoner(self._path, self._folder, self._hold_ms)
-                self._closing.callback(self._kept_reckoner.close)
-            self._kept_reckoner.refresh()
-            yield self._kept_reckoner
+            try:
+                self._kept_reckoner.refresh()
+                yield self._kept_reckoner
+            except BaseException:
+                self._drop_reckoner()
+                raise
+
+    def _drop_reckoner(self) -> None:
+        reckoner, self._kept_reckoner = self._kept_reckoner, None
+        if reckoner is not None:
+            reckoner.close()
 
     def figures(
         self,
@@ -214,6 +224,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """Let go of files and locks."""
+        self._drop_reckoner()
         self._closing.close()
         while True:
             try:
