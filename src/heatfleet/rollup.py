@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import Self
 
@@ -48,24 +48,22 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
     # Millions of short-lived tuples and no cycles: looking for some takes a fifth of the time.
     gc.disable()
     next_s = time.monotonic()
-    with closing(_open(settings)) as store:
+    with ExitStack() as opened:
+        store: Store | None = None
         while not stop.is_set():
             if parent is not None and os.getppid() != parent:
                 _log.warning("the server is gone, so the rollup ends too")
                 return
             if time.monotonic() >= next_s:
                 next_s = max(next_s + pause_s, time.monotonic())
-                _rollup(store, _now_ms() - int(lag_s * 1000))
+                try:
+                    store = store or opened.enter_context(closing(_open(settings)))
+                    done = store.rollup(_now_ms() - int(lag_s * 1000))
+                except StoreUnavailable as error:
+                    _log.warning("no rollup this time: %s", error)
+                else:
+                    _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
             stop.wait(min(1.0, max(0.0, next_s - time.monotonic())))
-
-
-def _rollup(store: Store, until_ms: int) -> None:
-    try:
-        done = store.rollup(until_ms)
-    except StoreUnavailable as error:
-        _log.warning("no rollup this time: %s", error)
-    else:
-        _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
 
 
 def _open(settings: Settings) -> Store:

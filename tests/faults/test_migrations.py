@@ -182,7 +182,7 @@ def test_a_migration_that_is_cut_off_leaves_the_old_or_the_new(
 def test_a_creation_that_is_cut_off_is_made_good(tmp_path: Path) -> None:
     """Killed before any statement while it makes a new store, a server makes it whole the next time."""
     deaths = 0
-    for number in range(1, 60, 3):
+    for number in range(1, 60, 4):
         url = f"sqlite:///{tmp_path}/{number}/heatfleet.db"
 
         def make(address: str = url) -> None:

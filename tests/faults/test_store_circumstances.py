@@ -8,6 +8,7 @@ import pytest
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, TIME_MIN_MS, Reading
 from heatfleet.domain.slots import DAY_MS, HOUR_MS
+from heatfleet.errors import SetupError
 from heatfleet.storage import open_store
 from tests import oracle
 from tests.oracle import HOLD_MS, defined, told
@@ -158,3 +159,17 @@ def test_the_greater_value_holds_over_a_gap_that_a_late_reading_fills(
             store.rollup(now_ms)
 
         assert defined(said, now_ms) == told(store.figures())
+
+
+def test_what_trying_again_will_not_mend_is_said_as_such(tmp_path: Path) -> None:
+    """A folder in the file's place, a file in the folder's place, or a file of something else: not "try again"."""
+    (tmp_path / "folder.db").mkdir()
+    (tmp_path / "text.db").write_text("this is no database, but it is long enough to be taken for one" * 20)
+    (tmp_path / "file").write_text("x")
+    for name, words in (
+        ("folder.db", "is a folder"),
+        ("text.db", "is not a database"),
+        ("file/a.db", "cannot be written"),
+    ):
+        with pytest.raises(SetupError, match=words):
+            open_store(f"sqlite:///{tmp_path}/{name}", hold_ms=HOLD_MS)

@@ -45,7 +45,7 @@ def open_database(path: Path, kind: str, *, writable: bool, once: Once | None = 
     Raises ``SetupError`` for a file that is missing when it may not be made, foreign, or of a newer version, and
     ``StoreUnavailable`` when the disk does not let us.
     """
-    with unavailable_as_error(path):
+    with unavailable_as_error(path), unfit_as_error(path):
         if writable:
             _make_folder(path.parent)
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -66,6 +66,24 @@ def open_database(path: Path, kind: str, *, writable: bool, once: Once | None = 
             connection.close()
             raise
         return connection
+
+
+@contextmanager
+def unfit_as_error(path: Path) -> Iterator[None]:
+    """Say what trying again will not mend as ``SetupError``."""
+    try:
+        yield
+    except (apsw.ReadOnlyError, apsw.PermissionsError, PermissionError, FileExistsError, NotADirectoryError) as error:
+        msg = f"{path} cannot be written: give this user the right to, or choose another store"
+        raise SetupError(msg) from error
+    except apsw.NotADBError as error:
+        msg = f"{path} is not a database; choose another path, or restore it from a backup"
+        raise SetupError(msg) from error
+    except apsw.CantOpenError as error:
+        if path.is_dir():
+            msg = f"{path} is a folder; name a file"
+            raise SetupError(msg) from error
+        raise
 
 
 def _make_folder(folder: Path) -> None:

@@ -117,7 +117,7 @@ class Reckoner:
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """One transaction on the main file. If it fails, the state in memory is no longer its own: open a new reckoner."""
+        """One transaction on the main file. If it fails, the state in memory is void: open a new reckoner."""
         with unavailable_as_error(self._path), transaction(self._connection):
             yield
 

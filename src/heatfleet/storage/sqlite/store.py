@@ -17,7 +17,14 @@ from heatfleet.domain.messages import Reading
 from heatfleet.domain.slots import SLOT_MS, SLOTS_PER_HOUR, slot_of
 from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.base import DeviceFilter, DevicePage, DeviceState, Figures, Rollup, StoreStatus
-from heatfleet.storage.sqlite.connect import exclusive, open_database, select, take_lock, unavailable_as_error
+from heatfleet.storage.sqlite.connect import (
+    exclusive,
+    open_database,
+    select,
+    take_lock,
+    unavailable_as_error,
+    unfit_as_error,
+)
 from heatfleet.storage.sqlite.days import DayFiles
 from heatfleet.storage.sqlite.device_figures import reckon_device
 from heatfleet.storage.sqlite.fleet import NEVER
@@ -52,7 +59,7 @@ class SqliteStore:
             self._readers.put(open_database(self._path, "main", writable=False))
 
     def _become_the_server(self) -> None:
-        with unavailable_as_error(self._folder):
+        with unavailable_as_error(self._folder), unfit_as_error(self._folder):
             try:
                 self._closing.enter_context(take_lock(self._folder / "server.lock"))
             except BlockingIOError as error:
