@@ -2,8 +2,8 @@
 
 Everything else goes to uvicorn and the framework as ever, on the same port. This is the one place that leans on a
 library's insides (uvicorn's ``HttpToolsProtocol``); without it the server is slower and has fewer limits, and gives
-the same answers. ``door.py`` is one connection, ``hall.py`` what all connections share, ``heads.py`` which requests
-are plain.
+the same answers. ``door.py`` answers plain requests, ``heads.py`` knows which these are, ``guard.py`` holds every
+connection to deadlines and limits, ``hall.py`` is what all connections share.
 """
 
 from heatfleet.api.door.door import Door

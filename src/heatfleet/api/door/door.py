@@ -1,40 +1,23 @@
-"""One connection: answers plain ``POST /message`` itself, and holds everything else to deadlines and limits."""
+"""One connection: answers plain ``POST /message`` itself, and leaves everything else to uvicorn."""
 
 import asyncio
 from collections import deque
 from math import inf
-from typing import Any, cast
+from typing import Any
 
-from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from heatfleet.api.body import BodyForm
 from heatfleet.api.decode import Batch
-from heatfleet.api.door.hall import SWEEP_S, Hall
-from heatfleet.api.door.heads import HEAD_BYTES_MAX, REQUEST_LINE, Plain, is_host
+from heatfleet.api.door.guard import Guard
+from heatfleet.api.door.heads import HEAD_BYTES_MAX, REQUEST_LINE, Plain
 from heatfleet.api.message import decode
 from heatfleet.errors import BadMessage, Refused
 from heatfleet.wiring import Services
 
 
-class _Unacceptable(Exception):
-    """Raised within the parser's callbacks, to end the parsing; uvicorn then calls ``send_400_response``."""
-
-
-class _Flow(FlowControl):
-    """Reading stops while bytes are held; uvicorn alone resumes with every request of a pipeline it has yet to serve."""
-
-    held = False
-
-    def resume_reading(self) -> None:
-        if not self.held:
-            super().resume_reading()
-
-
-class Door(HttpToolsProtocol):
+class Door(Guard):
     """Cuts plain requests out of the stream; gives the bytes of all others to uvicorn, a whole request at least.
 
     A request is *plain* as ``heads.judge`` says. Plain requests may follow each other without waiting for answers.
@@ -51,61 +34,34 @@ class Door(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         services: Services = app_state["services"]
-        self._hall = cast("Hall", server_state)
-        self._limits = self._hall.limits
+        self._ingest, self._clock = services.ingest, services.clock
         self._heads = self._hall.heads
-        self._ingest, self._clock, self._metrics = services.ingest, services.clock, services.metrics
-        self.due_s = inf
-        """When the client must have sent more: ``inf`` while it waits for us."""
-        self.read_due_s = inf
-        """When the client must have read what fills the socket's buffer."""
-        self._leaving = False  # the next answer that leaves nothing owed is the last
-        self._over = False  # refused: whatever else arrives is thrown away
-        # The short way: requests that wait for the disk, and answers that wait behind them for their turn.
-        self._owed: deque[Batch | bytes] = deque()
+        self._begun = b""  # a head that is not complete
         self._plain: Plain | None = None  # the head of a body that is not complete
         self._body = bytearray()
-        self._held: bytes | None = None  # bytes to look at when what came before them is answered
-        # The long way, through uvicorn's parser: where in a request it stands.
-        self._running: RequestResponseCycle | None = None  # what uvicorn answers now; ``cycle`` is what came last
-        self._inside = False
-        self._in_head = False
-        self._head_bytes = self._head_fields = self._hosts = self._body_bytes = 0
-        self._unread_bytes = 0  # what the parser took without telling of anything
-        self._reason = "malformed-request"
-        self._last_words: bytes | None = None
-
-    # -- The short way -------------------------------------------------------------------------------------------
+        # Requests that wait for the disk, and answers that wait behind them for their turn.
+        self._owed: deque[Batch | bytes] = deque()
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, by the way it belongs to."""
-        if self._over:
-            return
-        if self._held is not None:
-            self._held += data
-        elif self.pipeline:
-            self._hold(data)
-        elif self._inside or self._answering():
-            self._parse(data)
-        elif self._plain is None:
-            self._cut(data)
-        else:
+        if self._over or self._held is not None or self._inside or self._answering():
+            super().data_received(data)
+        elif self._plain is not None:
             self._complete(self._plain, data)
-
-    def _answering(self) -> bool:
-        """Whether uvicorn is at work on an answer; more may wait in its pipeline."""
-        return self._running is not None and not self._running.response_complete
+        elif self._begun:
+            self._cut(self._begun + data)
+        else:
+            self._cut(data)
 
     def _cut(self, data: bytes) -> None:
         """Take the requests that begin here."""
         start, size = 0, len(data)
-        while start < size and not self.transport.is_closing():
+        while True:
             end = data.find(b"\r\n\r\n", start, start + HEAD_BYTES_MAX) + 4
-            # Looking at the line first spares the long way's heads a second parsing.
-            plain = self._heads[data[start:end]] if end > 3 and data.startswith(REQUEST_LINE, start) else None
+            plain = self._heads.get(data[start:end]) or self._look_at(data, start, end)
             if plain is None:
-                self._hand_over(data[start:])
                 return
+            self._begun = b""
             start = end + plain.length
             if start > size:
                 self._plain, self._body = plain, bytearray()
@@ -113,6 +69,25 @@ class Door(HttpToolsProtocol):
                 self._complete(plain, data[end:])
                 return
             self._take(data[end:start], plain.form)
+            if start == size or self.transport.is_closing():
+                return
+
+    def _look_at(self, data: bytes, start: int, end: int) -> Plain | None:
+        """A head that was not seen before; ``None`` when it is taken care of. ``end`` is 3 when it is not all here."""
+        # Looking at the line first spares the long way's heads a second parsing.
+        if REQUEST_LINE.startswith(data[start : start + len(REQUEST_LINE)]):
+            if end > 3:
+                plain = self._heads.learn(data[start:end])
+                if plain is not None:
+                    return plain
+            elif len(data) - start < HEAD_BYTES_MAX:
+                if start or not self._begun:
+                    self.due_s = self._hall.now_s + self._limits.head_s
+                self._begun = data[start:]
+                return None
+        self._begun = b""
+        self._hand_over(data[start:])
+        return None
 
     def _complete(self, plain: Plain, data: bytes) -> None:
         """More of a body that did not come in one piece."""
@@ -122,7 +97,8 @@ class Door(HttpToolsProtocol):
             body, rest = bytes(self._body[: plain.length]), bytes(self._body[plain.length :])
             self._plain = None
             self._take(body, plain.form)
-            self._cut(rest)
+            if rest:
+                self._cut(rest)
 
     def _take(self, body: bytes, form: BodyForm) -> None:
         """One whole request."""
@@ -147,7 +123,9 @@ class Door(HttpToolsProtocol):
 
     def _stored(self, error: Refused | None) -> None:
         """The oldest request that waits for the disk is on it, or was refused by it."""
-        batch = cast("Batch", self._owed.popleft())
+        batch = self._owed.popleft()
+        # A request that was refused waits behind one that is stored, never before it.
+        assert not isinstance(batch, bytes)  # noqa: S101
         if error is None:
             self._write(self._hall.answered(batch, self._metrics))
         else:
@@ -174,9 +152,10 @@ class Door(HttpToolsProtocol):
         """Nothing is owed on the short way: the next move is the client's, or that of what was held."""
         if self._over or self.transport.is_closing():
             return
-        if self._plain is None:
+        if self._plain is None and not self._begun:
             self.due_s = self._hall.now_s + self._limits.idle_s
-        self._release()
+        if self._held is not None:
+            self._release(self._held)
 
     def _hand_over(self, data: bytes) -> None:
         """Give a request, and whatever follows it, to uvicorn; not before all earlier ones are answered."""
@@ -185,217 +164,19 @@ class Door(HttpToolsProtocol):
         else:
             self._parse(data)
 
-    def _hold(self, data: bytes) -> None:
-        self._held = data
-        self._flow.held = True
-        self._flow.pause_reading()
-
-    def _release(self) -> None:
-        if self._held is not None:
-            data, self._held = self._held, None
-            self._flow.held = False
-            if not self._flow.write_paused:
-                self._flow.resume_reading()
-            self.data_received(data)
-
-    # -- The long way: uvicorn's parser, with limits ------------------------------------------------------------
-
-    def _parse(self, data: bytes) -> None:
-        self._unread_bytes += len(data)
-        super().data_received(data)
-        # A field, trailer or chunk extension without end is told to nobody, and kept by the parser.
-        if self._unread_bytes > self._limits.head_bytes and not self._over:
-            self._refuse("head-too-large")
-
-    def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        self._inside = self._in_head = True
-        self._head_bytes = self._head_fields = self._hosts = self._body_bytes = self._unread_bytes = 0
-        self.due_s = self._hall.now_s + self._limits.head_s
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the request's target."""
-        self._grow_head(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; those after a chunked body count, and mean nothing."""
-        self._head_fields += 1
-        self._grow_head(len(name) + len(value) + 4)
-        if self._in_head:
-            if name.lower() == b"host":
-                self._hosts += 1
-                if self._hosts > 1 or not is_host(value):
-                    self._stop("bad-host")
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """The head is complete, and its route begins."""
-        if not self._hosts and self.parser.get_http_version() != "1.0":
-            self._stop("bad-host")
-        self._unread_bytes = 0
-        self.due_s = self._hall.now_s + self._limits.body_s
-        super().on_headers_complete()
-        self._in_head = False
-        if self._leaving:
-            self.cycle.keep_alive = False
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        self._unread_bytes = 0
-        self._body_bytes += len(body)
-        if self._body_bytes > self._limits.body_bytes:
-            self._stop("too-large")
-        self.due_s += len(body) / self._limits.body_bytes_per_s
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """The last byte of a request."""
-        self._inside = False
-        # A route may have answered without the body.
-        self.due_s = self._hall.now_s + self._limits.idle_s if self.cycle.response_complete else inf
-        super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """Uvicorn has answered a request."""
-        others_wait = bool(self.pipeline)
-        super().on_response_complete()  # begins with the next of the pipeline
-        self._unset_keepalive_if_required()  # the sweep does this
-        if self.transport.is_closing():
-            self._close()
-        elif self._last_words is not None and not others_wait:
-            self._say_last(self._last_words)
-        elif self._held is not None:
-            if not self.pipeline:
-                self._release()
-        elif not self._inside and not others_wait:
-            self.due_s = self._hall.now_s + self._limits.idle_s
-            if self.flow.write_paused:
-                self.flow.pause_reading()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """The parser drops what follows a wish to upgrade: so this request is the connection's last."""
-        self.cycle.keep_alive = False
-
-    def _grow_head(self, size: int) -> None:
-        self._unread_bytes = 0
-        self._head_bytes += size
-        if self._head_bytes > self._limits.head_bytes or self._head_fields > self._limits.head_fields:
-            self._stop("head-too-large")
-
-    def _stop(self, reason: str) -> None:
-        self._reason = reason
-        raise _Unacceptable
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words; ours say what to do
-        """The parser has stopped: over the stream itself, or in one of the callbacks above."""
-        self._refuse(self._reason)
-
-    # -- Ends ----------------------------------------------------------------------------------------------------
+    def _is_inside(self) -> bool:
+        return bool(self._begun) or self._plain is not None or super()._is_inside()
 
     def _refuse(self, reason: str) -> None:
-        """Answer the request under way with a problem, once all earlier ones are answered, and close."""
-        self._over = True
-        words = self._hall.last_words(reason, self._metrics)
-        if self._owed:
-            self._owed.append(words)
-            self._leaving = True
+        if not self._owed:
+            super()._refuse(reason)
             return
-        earlier = self._answering()
-        if self._inside and not self._in_head:
-            # Its own route is at work, and this is its answer, unless it began one; or it waits for its turn.
-            earlier = self.cycle is not self._running
-            if earlier:
-                self.pipeline.popleft()
-            else:
-                words = b"" if self.cycle.response_started else words
-                self._leave_running()
-        if earlier:
-            self._last_words = words
-            self.flow.pause_reading()
-            self.due_s = inf
-        else:
-            self._say_last(words)
-
-    def _say_last(self, words: bytes) -> None:
-        """Write, and close when the client has read it: a close with bytes unread would take the words back."""
-        if not self.transport.is_closing():
-            self.transport.write(words)
-            self.transport.write_eof()
-            self.flow.resume_reading()
-            self.due_s = self._hall.now_s + self._limits.linger_s
-
-    def _leave_running(self) -> None:
-        """Tell the route at work that nobody listens; what it writes to a closed connection would raise."""
-        if self._running is not None:
-            self._running.disconnected = True
-            self._running.message_event.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone; uvicorn tells the request that came last, not always the one at work."""
-        self._leave_running()
-        super().connection_lost(exc)
-
-    def _close(self) -> None:
-        self.transport.close()
-        # A client that does not read the rest keeps the socket open until then.
-        self.due_s = self._hall.now_s + self._limits.write_s
-
-    def expire(self) -> None:
-        """A deadline has passed."""
-        now_s = self._hall.now_s
-        if self.read_due_s < now_s or self.transport.is_closing():
-            self._leave_running()
-            self.transport.abort()
-        elif self._over:
-            self._close()
-        elif self.flow.read_paused:
-            self.due_s = now_s + SWEEP_S  # it is us who do not read
-        elif self._inside or self._plain is not None:
-            self._refuse("too-slow")
-        else:
-            self._close()
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected."""
-        super().connection_made(transport)
-        self.flow = self._flow = _Flow(transport)
-        self.due_s = self._hall.now_s + self._limits.head_s
-        if len(self.connections) > self._limits.connections:
-            self._over = True
-            transport.write(self._hall.last_words("overloaded", self._metrics))
-            self._close()
+        self._over = self._leaving = True
+        self._owed.append(self._hall.last_words(reason, self._metrics))
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """The client sends no more; it still gets the answers to what it sent, unless one is being streamed."""
-        if self._owed or (self._answering() and not (self.cycle.more_body or self.cycle.response_started)):
-            self.shutdown()
-            return True
-        return None
-
-    def shutdown(self) -> None:
-        """Close after what is owed; idle connections a moment later, for a request that is on its way."""
-        self._leaving = True
-        if self._answering():
-            self.cycle.keep_alive = False
-        if self.due_s < inf:
-            self.due_s = min(self.due_s, self._hall.now_s + self._limits.leave_s)
-
-    def pause_writing(self) -> None:
-        """The client does not read: then neither do we."""
-        super().pause_writing()
-        self.read_due_s = self._hall.now_s + self._limits.write_s
-        if not self._answering():
-            self.flow.pause_reading()
-
-    def resume_writing(self) -> None:
-        """The client has read."""
-        super().resume_writing()
-        self.read_due_s = inf
-        if not self._answering():
-            self.flow.resume_reading()
+        """The client sends no more; it still gets the answers to what it sent."""
+        if not self._owed:
+            return super().eof_received()
+        self.shutdown()
+        return True

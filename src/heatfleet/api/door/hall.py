@@ -19,7 +19,7 @@ from heatfleet.errors import BadMessage, Refused
 from heatfleet.metrics import Metrics
 
 if TYPE_CHECKING:
-    from heatfleet.api.door.door import Door
+    from heatfleet.api.door.guard import Guard
 
 SWEEP_S = 0.25
 _EXPIRED_AT_ONCE_MAX = 100
@@ -117,7 +117,7 @@ class Hall(ServerState):
 
     def sweep(self, now_s: float) -> None:
         """Tell the connections whose client kept us waiting for too long."""
-        doors = cast("Iterable[Door]", self.connections)
+        doors = cast("Iterable[Guard]", self.connections)
         behind_s = now_s - self.now_s - SWEEP_S
         self.now_s = now_s
         if behind_s > SWEEP_S:

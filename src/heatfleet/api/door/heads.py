@@ -30,15 +30,15 @@ class Plain(NamedTuple):
     form: BodyForm
 
 
-class Heads(dict[bytes, Plain | None]):
-    """``heads[head]`` is what a head stands for, ``None`` if it is not plain.
+class Heads(dict[bytes, Plain]):
+    """The plain heads that were seen.
 
-    The key is the head's exact bytes, and equal bytes parse equally: so a remembered verdict cannot be tricked, and
-    a lookup takes the place of parsing. Only plain heads are kept, as anyone can make up any number of others.
+    The key is a head's exact bytes, and equal bytes parse equally: so a remembered verdict cannot be tricked, and a
+    lookup takes the place of parsing. Other heads are not kept, as anyone can make up any number of them.
     """
 
-    def __missing__(self, head: bytes) -> Plain | None:
-        """Read a head that was not seen before."""
+    def learn(self, head: bytes) -> Plain | None:
+        """Judge a head that was not seen before."""
         plain = judge(head)
         if plain is not None:
             if len(self) == HEADS_MAX:

@@ -1,0 +1,98 @@
+"""No two readings of one stream: whatever could be cut in two ways is refused, and nothing behind it is served."""
+
+import pytest
+
+from tests.door.wire import Wire, chunked, readings, request
+from tests.serving import SEED_MESSAGE, RunningServer
+
+BODY = readings(1)
+HIDDEN = request(readings(9))
+CHUNKED = request(None, kind="", Transfer_Encoding="chunked")
+
+AMBIGUOUS = {
+    "CL and TE": request(b"", Content_Length="5", Transfer_Encoding="chunked") + b"0\r\n\r\n",
+    "TE and CL": CHUNKED[:-2] + b"Content-Length: 5\r\n\r\n0\r\n\r\n",
+    "two CL, equal": request(BODY)[:-1].replace(b"\r\n\r\n", b"\r\nContent-Length: %d\r\n\r\n" % len(BODY), 1),
+    "two CL, not equal": request(BODY).replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n", 1),
+    "CL of two": request(b"", Content_Length="5, 5"),
+    "CL with a sign": request(b"", Content_Length="+5"),
+    "CL below zero": request(b"", Content_Length="-5"),
+    "CL in hexadecimal": request(b"", Content_Length="0x5"),
+    "CL with a point": request(b"", Content_Length="5.0"),
+    "CL above 64 bits": request(b"", Content_Length="9" * 30),
+    "CL without digits": request(b"", Content_Length="five"),
+    "space before the colon": request(BODY).replace(b"Content-Length:", b"Content-Length :"),
+    "TE of something else": request(None, Transfer_Encoding="xchunked") + chunked(BODY),
+    "TE chunked twice": request(None, Transfer_Encoding="chunked, chunked") + chunked(BODY),
+    "TE not chunked last": request(None, Transfer_Encoding="chunked, gzip") + chunked(BODY),
+    "bare LF": request(BODY).replace(b"\r\n", b"\n"),
+    "bare LF after a field": request(BODY).replace(b"Host: x\r\n", b"Host: x\n"),
+    "bare CR in a field": request(BODY).replace(b"Host: x\r\n", b"Host: x\rA: b\r\n"),
+    "folded field": request(BODY).replace(b"Host: x\r\n", b"Host: x\r\nA: b\r\n c\r\n"),
+    "NUL in a field": request(BODY).replace(b"Host: x\r\n", b"Host: x\r\nA: \0\r\n"),
+    "NUL in a name": request(BODY).replace(b"Host: x\r\n", b"Host: x\r\nA\0: b\r\n"),
+    "LF in a chunk extension": CHUNKED + b"5;a\nb\r\nabcde\r\n0\r\n\r\n",
+    "chunk size with a sign": CHUNKED + b"+5\r\nabcde\r\n0\r\n\r\n",
+    "chunk size in 0x": CHUNKED + b"0x5\r\nabcde\r\n0\r\n\r\n",
+    "chunk without its end": CHUNKED + b"5\r\nabcdeX\r\n0\r\n\r\n",
+    "chunk size above 64 bits": CHUNKED + b"f" * 30 + b"\r\nabcde\r\n0\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/9.9": request(BODY, version="9.9"),
+    "lower case": request(BODY).replace(b"POST ", b"post "),
+}
+HOSTS = {
+    "no host": request(BODY, Host=""),
+    "no host, GET": request(method="GET", path="/livez", Host=""),
+    "two hosts": request(BODY, host="x"),
+    "two equal hosts, GET": request(method="GET", path="/livez", host="x"),
+    "a path": request(BODY, Host="a/b?c"),
+    "a user": request(BODY, Host="x@evil"),
+    "two names": request(BODY, Host="a, b"),
+    "a bad port": request(BODY, Host="x:y"),
+    "no name": request(method="GET", path="/livez", Host=":80"),
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_ambiguous_requests_are_refused(door: RunningServer, name: str) -> None:
+    """One 400, then the connection is closed; the request behind it is never served."""
+    readings_before = door.metric("heatfleet_readings_total")
+    with Wire(door) as wire:
+        wire.send(AMBIGUOUS[name] + HIDDEN)
+        answer = wire.answer()
+
+        assert 400 == answer.status
+        assert b"/problems/malformed-request" in answer.body
+        assert ("connection", "close") in answer.fields
+        assert wire.is_closed()
+    assert readings_before == door.metric("heatfleet_readings_total")
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host_must_be_one(door: RunningServer, name: str) -> None:
+    """None, two, or something that is no host: 400 and closed."""
+    with Wire(door) as wire:
+        wire.send(HOSTS[name] + HIDDEN)
+        answer = wire.answer()
+
+        assert 400 == answer.status
+        assert b"/problems/bad-host" in answer.body
+        assert wire.is_closed()
+
+
+@pytest.mark.parametrize("host", ["x", "heat.example", "127.0.0.1:8000", "[::1]:8000", "[::1]", "X-y_z.9:1"])
+def test_hosts_that_are_taken(door: RunningServer, host: str) -> None:
+    """A name or an address, with or without a port."""
+    with Wire(door) as wire:
+        wire.send(request(SEED_MESSAGE, Host=host) + request(method="GET", path="/livez", Host=host))
+
+        assert [200, 200] == [answer.status for answer in wire.answers(2)]
+
+
+def test_a_trailer_is_no_header(door: RunningServer) -> None:
+    """What follows a chunked body cannot change the request it belongs to, or the next one."""
+    with Wire(door) as wire:
+        wire.send(CHUNKED + chunked(BODY)[:-2] + b"Content-Type: text/plain\r\nHost: y\r\n\r\n" + request(BODY))
+
+        assert [1, 1] == [answer.inserted for answer in wire.answers(2)]
