@@ -145,7 +145,7 @@ class Store(Protocol):
         """How far the figures have come."""
 
     def check(self) -> None:
-        """Raise ``StoreUnavailable`` with the reason if the store cannot answer now."""
+        """Raise ``StoreUnavailable`` if the store cannot answer now, ``SetupError`` if its hold is another."""
 
     def close(self) -> None:
         """Let go of files and locks; what was appended stays durable."""

@@ -74,12 +74,7 @@ class Reckoner:
 
     def rollup(self, now_ms: int) -> Iterator[tuple[int, int]]:
         """Bring everything up to ``now_ms``; yields the readings taken and those of them late, after each step."""
-        if setting(self._connection, "hold_ms") != self._hold_ms:
-            msg = (
-                "HEATFLEET_MAX_HOLD_S is not what the figures were reckoned with;"
-                " set it back, or run `heatfleet rollup --rebuild` to reckon them all anew"
-            )
-            raise SetupError(msg)
+        expect_hold(self._connection, self._hold_ms)
         as_of_ms = setting(self._connection, "as_of_ms")
         if now_ms < as_of_ms <= now_ms + STEP_BACK_MS:
             now_ms = as_of_ms  # another rollup was a little ahead: figures do not go back
@@ -190,3 +185,14 @@ def setting(connection: apsw.Connection, name: str) -> int:
 
 def _set(connection: apsw.Connection, name: str, value: int) -> None:
     connection.execute("INSERT INTO setting VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2", (name, value))
+
+
+def expect_hold(connection: apsw.Connection, hold_ms: int) -> None:
+    """Raise ``SetupError`` if the figures of this main file were reckoned with another hold."""
+    reckoned_with_ms = setting(connection, "hold_ms")
+    if reckoned_with_ms != hold_ms:
+        msg = (
+            f"HEATFLEET_MAX_HOLD_S is {hold_ms / 1000:g}, but the figures here stand for {reckoned_with_ms / 1000:g};"
+            " set it back, or run `heatfleet rollup --rebuild` to reckon them all anew"
+        )
+        raise SetupError(msg)

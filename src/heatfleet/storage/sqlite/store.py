@@ -30,7 +30,7 @@ from heatfleet.storage.sqlite.device_figures import reckon_device
 from heatfleet.storage.sqlite.fleet import NEVER
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
-from heatfleet.storage.sqlite.reckoner import Reckoner, setting
+from heatfleet.storage.sqlite.reckoner import Reckoner, expect_hold, setting
 from heatfleet.storage.sqlite.runs import Runs
 
 ROLLUP_WAIT_S = 30
@@ -225,9 +225,9 @@ class SqliteStore:
         return StoreStatus(as_of_ms, lag_ms, int(devices))
 
     def check(self) -> None:
-        """Raise ``StoreUnavailable`` if figures cannot be read now."""
+        """See ``Store.check``."""
         with self._reading() as connection:
-            setting(connection, "as_of_ms")
+            expect_hold(connection, self._hold_ms)
 
     def close(self) -> None:
         """Let go of files and locks."""
@@ -272,13 +272,7 @@ def make_main_file(path: Path, hold_ms: int) -> int:
     try:
         with unavailable_as_error(path):
             connection.execute("INSERT OR IGNORE INTO setting VALUES ('hold_ms', ?)", (hold_ms,))
-            reckoned_with_ms, store = setting(connection, "hold_ms"), setting(connection, "store")
+            expect_hold(connection, hold_ms)
+            return setting(connection, "store")
     finally:
         connection.close()
-    if reckoned_with_ms != hold_ms:
-        msg = (
-            f"HEATFLEET_MAX_HOLD_S is {hold_ms / 1000:g}, but {path} was reckoned with {reckoned_with_ms / 1000:g};"
-            " set it back, or run `heatfleet rollup --rebuild` to reckon all figures anew"
-        )
-        raise SetupError(msg)
-    return store
