@@ -78,5 +78,7 @@ class Heater:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/heater.py http://127.0.0.1:8000 my-heater")
     with suppress(KeyboardInterrupt):
         Heater(*sys.argv[1:3]).live()

@@ -16,6 +16,8 @@ from heatfleet.errors import BadQuery, HeatfleetError, NotFound, Refused
 
 TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
+_LOOKS_LIKE = "http://127.0.0.1:8000"
+_NOT_FOUND = "/problems/not-found"
 
 Parameters = Mapping[str, str | int | None]
 """Query parameters; those that are ``None`` are left out."""
@@ -41,7 +43,7 @@ class Client:
         except httpx2.InvalidURL:
             base = httpx2.URL("")
         if base.scheme not in ("http", "https") or not base.host:
-            raise BadQuery("url", "the address of a server looks like http://127.0.0.1:8000")
+            raise BadQuery("url", f"the address of a server looks like {_LOOKS_LIKE}")
         self._http = httpx2.Client(
             base_url=base,
             timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
@@ -149,6 +151,10 @@ def _refuse(response: httpx2.Response) -> NoReturn:
         retry_after = response.headers.get("Retry-After", "")
         raise Refused(detail, int(retry_after) if retry_after.isdigit() else 1)
     if response.status_code == httpx2.codes.NOT_FOUND:
+        if problem.get("type") != _NOT_FOUND:
+            raise NotFound(
+                f"there is no Heatfleet at this address; --url is the root of its server, such as {_LOOKS_LIKE}"
+            )
         raise NotFound(detail)
     if response.is_client_error:
         name = str(problem.get("parameter") or problem.get("pointer", "")).strip("/")

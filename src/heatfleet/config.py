@@ -7,8 +7,11 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
+from dotenv.parser import Original, parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
@@ -161,12 +164,24 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _variables_of_file() -> Mapping[str, str | None]:
+    file = Path(ENV_FILE)
     try:
-        return DotEnvSettingsSource(Settings).env_vars
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        broken = [line.original for line in parse_stream(StringIO(text)) if line.error]
+        if not broken:
+            return DotEnvSettingsSource(Settings).env_vars
     except (OSError, UnicodeDecodeError) as error:
         raise SetupError(
             f"{ENV_FILE} cannot be read as UTF-8 text ({type(error).__name__}); mend or remove it"
         ) from None
+    raise SetupError(
+        "\n".join(f"{ENV_FILE}, line {_number(one)}: this is not NAME=value; mend or remove it" for one in broken)
+    )
+
+
+def _number(line: Original) -> int:
+    """The number of a line that may have empty ones before it."""
+    return line.line + line.string[: -len(line.string.lstrip())].count("\n")
 
 
 def _given(variables: Iterable[str], source: Source) -> dict[str, Source]:
@@ -179,8 +194,13 @@ def _given(variables: Iterable[str], source: Source) -> dict[str, Source]:
 
 
 def _unknown(name: str, source: Source) -> str:
-    near = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.0)[0]
-    return f"{variable(name)} ({source}) is not a setting; did you mean {variable(near)}?"
+    near = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
+    hint = (
+        f"did you mean {variable(near[0])}?"
+        if near
+        else f"these are: {', '.join(map(variable, Settings.model_fields))}"
+    )
+    return f"{variable(name)} ({source}) is not a setting; {hint}"
 
 
 def _complaints(error: ValidationError, sources: Mapping[str, Source]) -> Iterable[str]:

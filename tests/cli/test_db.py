@@ -87,7 +87,17 @@ def test_rollup_tells_what_it_did(run: Run) -> None:
     again = run("rollup").out
 
     assert (first["readings"], first["late"]) == (1, 0)
-    assert again.startswith("0 readings rolled up, 0 of them late")
+    assert again.startswith("nothing new: the figures count everything up to ")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "1 reading rolled up, 0 of them"), (1200, "1,200 readings rolled up")]
+)
+def test_rollup_counts_for_people(count: int, words: str, run: Run) -> None:
+    """One reading is not "1 readings", and thousands are told apart."""
+    append("sqlite:///x.db", *(Reading("d1", "p1", POWER, NOON_MS + second * 1000, 1.0) for second in range(count)))
+
+    assert run("rollup", "--store", "sqlite:///x.db").out.startswith(words)
 
 
 def test_rebuild_gives_the_same_figures(run: Run) -> None:

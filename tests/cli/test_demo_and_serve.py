@@ -15,7 +15,7 @@ import pytest
 
 from heatfleet.cli.exits import ExitCode
 from tests.cli.conftest import Run
-from tests.serving import clean_environment, free_port
+from tests.serving import RunningServer, clean_environment, free_port
 
 WAIT_S = 60
 
@@ -104,6 +104,7 @@ def test_demo_runs_until_stopped_and_goes_on_the_next_time(
 
     second = running(*arguments)
     second.wait_for(lambda: "live · " in second.err.read_text())
+    assert "kept as it is, whatever --days says" in second.err.read_text()
     assert second.stop(number) == 0
     assert _messages_posted(first_words) > 500
     assert _messages_posted(second.err.read_text()) < 50
@@ -136,6 +137,15 @@ def test_port_that_is_taken(command: str, running: Callable[..., Running]) -> No
 
         assert refused.process.wait(WAIT_S) == ExitCode.CONFIGURATION
     assert f"port {port}" in refused.err.read_text().splitlines()[-1]
+
+
+def test_demo_beside_another_with_the_same_store(start_server: Callable[..., RunningServer], run: Run) -> None:
+    """Whatever the port, it says how to start a second one, as `make` and as the command."""
+    server = start_server()
+    refusals = [run("demo", "--port", port, "--store", server.store_url).err for port in (server.port, free_port())]
+
+    assert all(said.startswith("heatfleet: Heatfleet already runs here") for said in refusals)
+    assert all('make run ARGS="--port 9000 --store sqlite:///var/second.db"' in said for said in refusals)
 
 
 def test_address_that_is_not_of_this_machine(run: Run) -> None:

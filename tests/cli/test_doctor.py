@@ -59,6 +59,14 @@ def test_settings_that_do_not_fit_end_it(run: Run) -> None:
     assert "HEATFLEET_PORT" in checks["settings"]["found"]
 
 
+def test_bus_that_does_not_exist(run: Run) -> None:
+    """What the server would refuse is no "ok" here."""
+    settings = findings(run, HEATFLEET_BUS="foo")["settings"]
+
+    assert settings["state"] == "fail"
+    assert "local:" in settings["fix"]
+
+
 def test_damaged_store(run: Run) -> None:
     """A file that is no database is a failure with its name."""
     Path("x.db").write_bytes(b"not a database, whatever its name says" * 100)

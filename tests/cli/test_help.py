@@ -30,6 +30,15 @@ def test_help_opens_with_two_examples(words: tuple[str, ...], run: Run) -> None:
     assert "Examples:" in before_options
 
 
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_help_shows_no_type_of_a_switch(words: tuple[str, ...], run: Run) -> None:
+    """`--json` takes no value; and examples begin in the same column everywhere."""
+    shown = run(*words, "--help").out
+
+    assert "bool" not in shown
+    assert all(line.startswith(" $ ") for line in shown.splitlines() if line.lstrip().startswith("$ "))
+
+
 def test_help_tells_the_exit_codes(run: Run) -> None:
     """Scripts can rely on them."""
     shown = " ".join(run("--help").out.split())

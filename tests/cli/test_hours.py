@@ -44,6 +44,23 @@ def test_bars_are_as_long_as_the_energy() -> None:
     assert none.endswith(" 0.00")
 
 
+def test_little_is_not_told_as_nothing() -> None:
+    """Beside hours of a megawatt-hour, one of some watt-hours is less than a digit, and not zero."""
+    lines = picture({"2026-01-05": {"00:00": cell(1_500_000), "01:00": cell(3), "02:00": cell(0)}})
+
+    assert [line.split()[-1] for line in lines[2:5]] == ["1.50", "<0.01", "0.00"]
+
+
+@pytest.mark.parametrize(("last", "name"), [("2026-01-06", "Mon  5 Jan"), ("2027-01-06", "Mon  5 Jan 2026")])
+def test_year_is_told_where_there_are_several(last: str, name: str) -> None:
+    """By hour and by day."""
+    hours = picture({"2026-01-05": {"00:00": cell(1000)}, last: {"00:00": cell(1000)}})
+    days = picture({"2026-01-05": cell(1000), last: cell(1000)})
+
+    assert hours[0].split("   ")[2].strip() == name
+    assert days[0].startswith(f"{name}  ")
+
+
 def test_days_stand_side_by_side_with_their_totals() -> None:
     """The date and the energy of the day stand above its column."""
     lines = picture({"2026-01-05": {"00:00": cell(1000)}, "2026-01-06": {"00:00": cell(3000), "01:00": cell(1500)}})

@@ -1,5 +1,7 @@
 """How a simulation shows its progress."""
 
+import re
+
 import pytest
 
 from heatfleet.cli.progress import ProgressView
@@ -35,7 +37,7 @@ def shown(capfd: pytest.CaptureFixture[str], *steps: Progress, aside: str = "") 
 
 def test_line_tells_share_rate_and_time_left(capfd: pytest.CaptureFixture[str]) -> None:
     """In a log a line says it all."""
-    line = "history · 50% · 100 messages/s · 1:15 left · 1,200 messages · 2026-01-05 01:00:00 UTC\n"
+    line = "history · 50% · 1:15 left · 1,200 messages · 100 a second · 2026-01-05 01:00:00 UTC\n"
 
     assert shown(capfd, progress()) == line
 
@@ -62,12 +64,35 @@ def test_run_without_end_is_measured_against_now(capfd: pytest.CaptureFixture[st
     catching_up = shown(capfd, progress(share=None, eta_s=None))
     live = shown(capfd, progress("live", share=None, eta_s=None), aside="12 kWh today")
 
-    assert catching_up.startswith("history · 0% · 100 messages/s · ")
-    assert live == "live · 1,200 messages · 2026-01-05 01:00:00 UTC · 12 kWh today\n"
+    assert catching_up.startswith("history · 0% · ")
+    assert live == "live · 1,200 messages · 12 kWh today · 2026-01-05 01:00:00 UTC\n"
 
 
 def test_refusals_and_troubles_are_told(capfd: pytest.CaptureFixture[str]) -> None:
-    """What goes wrong stands at the end of the line."""
+    """What goes wrong stands before what a narrow window may cut off."""
     said = shown(capfd, progress(refused=3, note="the service does not answer"))
 
-    assert said.endswith(" · 3 refused · the service does not answer\n")
+    assert said.startswith("history · 50% · the service does not answer · 3 refused · ")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 90, 140])
+def test_terminal_line_never_breaks(
+    columns: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a narrow window first the bar gives way, then the words that come last."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = shown(capfd, progress(messages=12_345_678, rate_per_s=12_345.0))
+    lines = [
+        line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said).replace("\r", "\n").splitlines() if line.strip()
+    ]
+
+    assert all(len(line.rstrip()) <= columns and "50%" in line for line in lines)
+    assert ("━" in said) is (columns > 90)
+
+
+def test_last_count_is_the_true_one(capfd: pytest.CaptureFixture[str]) -> None:
+    """However soon it follows, the end of a run is shown."""
+    said = shown(capfd, progress("finishing"), progress("finishing", messages=1234))
+
+    assert "1,234 messages" in said.splitlines()[-1]

@@ -17,6 +17,7 @@ from tests.cli.conftest import Run
 from tests.serving import SEED_MESSAGE, RunningServer, clean_environment, message
 
 SEED_DEVICE = "bfadafebb608a154206aqu"
+AN_HOUR = ("--from", "2026-01-05T08:00", "--to", "2026-01-05T09:00")
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,16 @@ def test_report_of_nothing(seeded: RunningServer, run: Run, monkeypatch: pytest.
     assert "nothing is known in this range" in shown.err
 
 
+def test_report_of_nothing_in_a_pipe(seeded: RunningServer, run: Run) -> None:
+    """An id with a slip is told there too, beside the data."""
+    lines, document = (
+        run("report", "--device-id", "nobody", *how, "--url", seeded.base_url) for how in ([], ["--json"])
+    )
+
+    assert (len(lines.out.splitlines()), json.loads(document.out)) == (1, {})
+    assert all("nothing is known in this range" in shown.err for shown in (lines, document))
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -107,13 +118,23 @@ def test_report_option_without_meaning(arguments: list[str], named: str, seeded:
     assert "Traceback" not in refused.err
 
 
-@pytest.mark.parametrize("words", [("report",), ("report", "--csv"), ("send", "d1", "on")])
+@pytest.mark.parametrize("words", [("report",), ("report", "--csv"), ("send", "d1", "on"), ("simulate",)])
 def test_no_server(words: tuple[str, ...], run: Run) -> None:
     """The error says how to start one, and that trying again later makes sense."""
     refused = run(*words, "--url", "http://127.0.0.1:9")
 
     assert (refused.code, refused.out) == (ExitCode.TRY_AGAIN, "")
+    assert "no server answers at http://127.0.0.1:9; " in refused.err
     assert "start it with `make run` or `heatfleet serve`" in refused.err
+
+
+@pytest.mark.parametrize("words", [("report",), ("send", "d1", "on"), ("simulate",)])
+def test_address_that_is_not_the_root(words: tuple[str, ...], seeded: RunningServer, run: Run) -> None:
+    """A path too many is told as what it is."""
+    refused = run(*words, "--url", f"{seeded.base_url}/api")
+
+    assert (refused.code, refused.out) == (ExitCode.NOT_FOUND, "")
+    assert "--url is the root of its server, such as http://127.0.0.1:8000" in refused.err
 
 
 def test_send_tells_what_became_of_the_order(seeded: RunningServer, run: Run) -> None:
@@ -170,21 +191,36 @@ def test_simulated_history_is_reported_to_the_watt_hour(start_server: Callable[.
 
     assert verified.code == 0, verified
     assert "The report is exact: all 6 hours" in verified.out
+    assert "is the rounding to whole Wh)" in verified.out
     assert "finishing · 100%" in verified.err
     assert again["refused"] == 0
 
 
 def test_simulation_that_reports_something_else_fails(start_server: Callable[..., RunningServer], run: Run) -> None:
-    """A report that counts another heater too is not what can be known, and the exit code says so."""
+    """A report that counts more than was simulated now is not what can be known, and the exit code says so."""
     server = start_server()
-    server.post(message("d1", {"code": "instant_power", "time": 1_767_600_000_000, "value": 99_999}))
-    arguments = ["--devices", 1, "--from", "2026-01-05T08:00", "--to", "2026-01-05T09:00", "--url", server.base_url]
-    run("simulate", *arguments)
+    run("simulate", "--devices", 3, *AN_HOUR, "--url", server.base_url)
     server.rollup()
-    verified = run("simulate", *arguments, "--verify", "--settle", 0)
+    verified = run("simulate", "--devices", 1, *AN_HOUR, "--url", server.base_url, "--verify", "--settle", 0)
 
     assert verified.code == ExitCode.FAILURE
+    assert "comparing with the report, for up to 0 s" in verified.err
     assert "The report is wrong in 1 of 1 hours" in verified.out
+    assert "or the server holds other readings; worst is " in verified.out
+
+
+def test_verify_wants_a_server_without_other_heaters(start_server: Callable[..., RunningServer], run: Run) -> None:
+    """It is refused at once, before anything is posted, with what to do."""
+    server = start_server()
+    server.post(message("d1", {"code": "instant_power", "time": 1_767_600_000_000, "value": 99_999}))
+    server.rollup()
+    refused = run("simulate", "--devices", 1, *AN_HOUR, "--url", server.base_url, "--verify")
+    server.rollup()
+
+    assert (refused.code, refused.out) == (ExitCode.FAILURE, "")
+    assert "the server holds readings of other heaters in this time" in refused.err
+    assert "--store sqlite:///var/verify.db" in refused.err
+    assert ["d1"] == [device["device_id"] for device in server.client.get("/devices").json()["devices"]]
 
 
 @pytest.mark.parametrize(
@@ -192,6 +228,7 @@ def test_simulation_that_reports_something_else_fails(start_server: Callable[...
     [
         (["--verify"], "--to"),
         (["--from", "soon"], "--from"),
+        (["--from", "2999-01-01"], "--from"),
         (["--to", "1999-01-01"], "end"),
         (["--speed", "fast"], "--speed"),
         (["--speed", "0"], "speed"),

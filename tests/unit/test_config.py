@@ -92,6 +92,24 @@ def test_unknown_variable_in_the_file_is_an_error_too() -> None:
     assert refusal() == "HEATFLEET_STOER (.env) is not a setting; did you mean HEATFLEET_STORE?"
 
 
+def test_variable_that_is_like_none_gets_no_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guess that nobody could have meant is worse than none."""
+    monkeypatch.setenv("HEATFLEET_COLOUR", "1")
+
+    assert refusal().startswith("HEATFLEET_COLOUR (environment) is not a setting; these are: HEATFLEET_STORE, ")
+
+
+def test_broken_line_of_the_file_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Each by its number, without its text, and once."""
+    Path(".env").write_text("# ours\nHEATFLEET_PORT=1001\n\ns3cret and more\nexport TZ='UTC\n")
+
+    assert refusal().splitlines() == [
+        ".env, line 4: this is not NAME=value; mend or remove it",
+        ".env, line 5: this is not NAME=value; mend or remove it",
+    ]
+    assert caplog.text == ""
+
+
 def test_other_programs_variables_are_none_of_ours() -> None:
     """A .env is often shared with other programs."""
     Path(".env").write_text("COMPOSE_PROJECT_NAME=x\nHEATFLEET_PORT=1001\nPORT=5\n")

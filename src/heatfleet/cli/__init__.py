@@ -11,6 +11,7 @@ import typer
 from heatfleet import __version__
 from heatfleet.cli import config, db, demo, doctor, report, rollup, send, serve, simulate
 from heatfleet.cli.exits import exit_code
+from heatfleet.cli.help import Command, Group
 from heatfleet.cli.terminal import narrate
 from heatfleet.errors import HeatfleetError
 
@@ -24,6 +25,7 @@ def commands() -> typer.Typer:
     """The command ``heatfleet`` with all its subcommands."""
     app = typer.Typer(
         name="heatfleet",
+        cls=Group,
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
@@ -31,14 +33,14 @@ def commands() -> typer.Typer:
         epilog=_EXIT_CODES,
     )
     app.callback()(_heatfleet)
-    app.command()(demo.demo)
-    app.command()(serve.serve)
-    app.command()(report.report)
-    app.command()(send.send)
-    app.command()(simulate.simulate)
-    app.command()(rollup.rollup)
-    app.command()(config.config)
-    app.command()(doctor.doctor)
+    app.command(cls=Command)(demo.demo)
+    app.command(cls=Command)(serve.serve)
+    app.command(cls=Command)(report.report)
+    app.command(cls=Command)(send.send)
+    app.command(cls=Command)(simulate.simulate)
+    app.command(cls=Command)(rollup.rollup)
+    app.command(cls=Command)(config.config)
+    app.command(cls=Command)(doctor.doctor)
     app.add_typer(db.commands(), name="db")
     return app
 
@@ -72,6 +74,6 @@ def _heatfleet(
     """The open energy service for fleets of connected electric heaters.
 
     Examples:
-      $ heatfleet demo
-      $ heatfleet report --tz Europe/Paris
+    $ heatfleet demo
+    $ heatfleet report --tz Europe/Paris
     """

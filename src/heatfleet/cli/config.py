@@ -14,8 +14,8 @@ def config(
     """Show each setting, its value and where it came from.
 
     Examples:
-      $ heatfleet config
-      $ HEATFLEET_PORT=9000 heatfleet config --json
+    $ heatfleet config
+    $ HEATFLEET_PORT=9000 heatfleet config --json
 
     Settings are HEATFLEET_* variables, read from the environment, then from .env in this folder.
     """

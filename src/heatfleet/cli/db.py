@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from heatfleet.cli.help import Command, Group
 from heatfleet.cli.terminal import bytes_text, print_json, utc
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 def commands() -> typer.Typer:
     """``heatfleet db`` and what it can do."""
-    app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+    app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="rich")
     app.callback()(_db)
-    app.command()(init)
-    app.command()(info)
+    app.command(cls=Command)(init)
+    app.command(cls=Command)(info)
     return app
 
 
@@ -30,8 +31,8 @@ def _db() -> None:
     """Make the database ahead of time, and look at it.
 
     Examples:
-      $ heatfleet db init
-      $ heatfleet db info --json
+    $ heatfleet db init
+    $ heatfleet db info --json
     """
 
 
@@ -39,8 +40,8 @@ def init(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Make the database, or bring an older one up to date; `heatfleet serve` does this by itself too.
 
     Examples:
-      $ heatfleet db init
-      $ heatfleet db init --store sqlite:////srv/heatfleet/fleet.db
+    $ heatfleet db init
+    $ heatfleet db init --store sqlite:////srv/heatfleet/fleet.db
     """
     from heatfleet.config import load_settings
     from heatfleet.storage import open_ledger, open_store
@@ -59,8 +60,8 @@ def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     """Tell how large the database is, how many heaters it knows and how fresh its figures are.
 
     Examples:
-      $ heatfleet db info
-      $ heatfleet db info --store sqlite:////srv/heatfleet/fleet.db --json
+    $ heatfleet db info
+    $ heatfleet db info --store sqlite:////srv/heatfleet/fleet.db --json
     """
     from heatfleet.config import load_settings
     from heatfleet.storage import open_store
@@ -85,7 +86,7 @@ def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
         )
         return
     print(f"store      {settings.store}")
-    print(f"heaters    {status.devices}")
+    print(f"heaters    {status.devices:,}")
     print(f"figures    {f'up to {utc(status.as_of_ms)}' if status.as_of_ms else 'none yet: no rollup has run'}")
     print(f"waiting    {f'{status.lag_ms / 1000:.0f} s behind' if status.lag_ms else 'nothing'}")
     print(f"size       {bytes_text(sum(sizes.values()))}")

@@ -42,8 +42,8 @@ def demo(
     """Start a server and a simulated fleet, and run until Ctrl-C; `make run` does this.
 
     Examples:
-      $ heatfleet demo
-      $ heatfleet demo --devices 5000 --days 7 --port 9000
+    $ heatfleet demo
+    $ heatfleet demo --devices 5000 --days 7 --port 9000
 
     A second run goes on with the same data. Figures follow every 5 s unless HEATFLEET_ROLLUP_EVERY_S is set.
     """
@@ -52,7 +52,7 @@ def demo(
     settings = load_settings(port=port, store=store)
     unset = {origin.name for origin in where_from(settings) if origin.source == "default"}
     settings = settings.model_copy(update={name: value for name, value in _QUICK.items() if name in unset})
-    _check_port(settings)
+    _check_alone(settings)
     start_ms = _history_start_ms(settings, time.time_ns() // 1_000_000, days)
     asyncio.run(_run(settings, devices, start_ms))
 
@@ -162,26 +162,46 @@ def _history_start_ms(settings: "Settings", now_ms: int, days: int) -> int:
     from heatfleet.storage import open_store
     from heatfleet.storage.base import DeviceFilter
 
-    hold_ms = settings.max_hold_s * 1000
-    with closing(open_store(settings.store, hold_ms=hold_ms)):
-        pass  # made, if there is none
     rollup_once(settings)
     fleet = DeviceFilter(product_id=product_ids(SEED)[0])
-    with closing(open_store(settings.store, hold_ms=hold_ms, writable=False)) as store:
+    with closing(open_store(settings.store, hold_ms=settings.max_hold_s * 1000, writable=False)) as store:
         page = store.devices(fleet, now_ms=now_ms)
     silent_since_ms = max((device.last_seen_ms + _STEP_MS for device in page.devices), default=0)
+    if page.devices:
+        narrate("this store has the fleet's history: it is kept as it is, whatever --days says, and goes on from there")
     return max(now_ms - days * _DAY_MS, min(silent_since_ms, now_ms))
 
 
-def _check_port(settings: "Settings") -> None:
-    """Say that the port is taken before anything is started."""
+def _check_alone(settings: "Settings") -> None:
+    """Make the store if there is none; ``SetupError`` where another Heatfleet has it, or the port is taken."""
+    from heatfleet.storage import open_store
+
+    taken = _is_taken(settings)
+    try:
+        open_store(settings.store, hold_ms=settings.max_hold_s * 1000).close()
+    except SetupError as error:
+        if not isinstance(error.__cause__, BlockingIOError):
+            raise
+        second = "--port 9000 --store sqlite:///var/second.db"
+        raise SetupError(
+            f"Heatfleet already runs here, with {settings.store}; stop it, or start another beside it: "
+            f'make run ARGS="{second}", or heatfleet demo {second}'
+        ) from None
+    if taken:
+        raise SetupError(
+            f"port {settings.port} of {settings.host} is taken, perhaps by another Heatfleet; choose another: "
+            'make run ARGS="--port 9000", or heatfleet demo --port 9000'
+        )
+
+
+def _is_taken(settings: "Settings") -> bool:
+    """Whether somebody listens on the port; ``SetupError`` where nobody could."""
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         socket.create_server(address[:2], family=family).close()
     except OSError as error:
-        where = f"port {settings.port} of {settings.host}"
         if error.errno == errno.EADDRINUSE:
-            raise SetupError(
-                f"{where} is taken, perhaps by another Heatfleet; choose another: heatfleet demo --port 9000"
-            ) from None
+            return True
+        where = f"port {settings.port} of {settings.host}"
         raise SetupError(f"{where} cannot be listened on: {error.strerror}; choose another --port") from None
+    return False

@@ -48,8 +48,8 @@ def doctor(
     """Look at Python, settings, store, disk, clock and server, and say what to do where something is wrong.
 
     Examples:
-      $ heatfleet doctor
-      $ heatfleet doctor --url http://127.0.0.1:9000 --json
+    $ heatfleet doctor
+    $ heatfleet doctor --url http://127.0.0.1:9000 --json
 
     Exit code 1 tells that a check failed; warnings do not.
     """
@@ -80,7 +80,7 @@ def _checks(url: str | None) -> Iterator[Check]:
     except SetupError as error:
         yield Check("settings", "fail", str(error), "mend the variable, or the line in .env")
         return
-    yield Check("settings", "ok", "all understood; `heatfleet config` shows them")
+    yield _understood(settings)
     folder = _nearest_folder(settings)
     yield _writable(folder)
     yield _disk(folder)
@@ -95,6 +95,15 @@ def _sqlite() -> Check:
     if tuple(int(part) for part in found.split(".")[:3]) >= _SQLITE_MIN:
         return Check("sqlite", "ok", found)
     return Check("sqlite", "fail", f"{found} can damage a database that two processes use", "update apsw")
+
+
+def _understood(settings: "Settings") -> Check:
+    """Whether the bus exists too, which only the server opens."""
+    from heatfleet.messaging import BUSES
+
+    if settings.bus in BUSES:
+        return Check("settings", "ok", "all understood; `heatfleet config` shows them")
+    return Check("settings", "fail", "HEATFLEET_BUS names no bus", f"these exist: {', '.join(BUSES)}")
 
 
 def _nearest_folder(settings: "Settings") -> Path:
@@ -137,7 +146,7 @@ def _store_and_clock(settings: "Settings", now_ms: int) -> Iterator[Check]:
         yield Check("store", "warn" if not_made_yet else "fail", str(error))
     else:
         as_of_ms = status.as_of_ms
-        yield Check("store", "ok", f"{settings.store}, {status.devices} heaters")
+        yield Check("store", "ok", f"{settings.store}, {status.devices:,} heaters")
         yield _rollup(status.lag_ms, as_of_ms, settings.rollup_every_s)
     if now_ms < max(_CLOCK_MIN_MS, as_of_ms - _CLOCK_BACK_MS):
         yield Check("clock", "fail", f"{utc(now_ms)} is in the past", "set the clock; use NTP")

@@ -16,6 +16,7 @@ Row = tuple[int, int, int]
 
 DAYS_DRAWN_MAX = 21
 _WHOLE_DAY = (0, 0, 0)
+_DAY_WIDTH_MAX = len("Fri 20 Nov 2026")
 _LABEL_WIDTH, _COLUMN_MIN, _COLUMN_MAX, _COLUMNS_MAX = 6, 20, 60, 7
 _EIGHTHS = "▏▎▍▌▋▊▉"
 
@@ -36,10 +37,9 @@ class Day:
     day: date
     cells: Mapping[Row, Cell]
 
-    @property
-    def name(self) -> str:
-        """Such as ``Fri 20 Nov``."""
-        return f"{self.day:%a} {self.day.day:>2} {self.day:%b}"
+    def name(self, *, with_year: bool) -> str:
+        """Such as ``Fri 20 Nov``, or ``Fri 20 Nov 2026``."""
+        return f"{self.day:%a} {self.day.day:>2} {self.day:%b}{f' {self.day.year}' if with_year else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,10 @@ class Scale:
     high: float
 
     def digits(self, value: float) -> str:
-        """The value in the unit, without it."""
-        return f"{value / self.divisor:,.{self.decimals}f}"
+        """The value in the unit, without it; what is too small for its digits is not told as zero."""
+        digits = f"{value / self.divisor:,.{self.decimals}f}"
+        least = f"{10**-self.decimals:.{self.decimals}f}"
+        return f"<{least}" if self.metric == "energy" and value and not digits.strip("0.") else digits
 
     def bar(self, value: float, width: int) -> Text:
         """Energy as a bar from zero; a temperature, which has no honest zero, as a mark between low and high."""
@@ -89,7 +91,7 @@ def draw_hours(console: Console, days: Sequence[Day], metric: Metric) -> None:
     for start in range(0, len(days), per_band):
         band = days[start : start + per_band]
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_row("", *(Text(day.name, "bold") for day in band))
+        table.add_row("", *(Text(pen.name(day), "bold") for day in band))
         table.add_row("", *(Text(pen.summary(day), "dim") for day in band))
         for row in _rows(band):
             table.add_row(Text(_label(row), "dim"), *(pen.cell(day.cells.get(row)) for day in band))
@@ -100,10 +102,10 @@ def draw_hours(console: Console, days: Sequence[Day], metric: Metric) -> None:
 
 def draw_days(console: Console, days: Sequence[Day], metric: Metric) -> None:
     """Draw a report by day: one line a day."""
-    pen = _Pen(days, metric, min(_COLUMN_MAX, console.width - _LABEL_WIDTH - 7))
+    pen = _Pen(days, metric, min(_COLUMN_MAX, console.width - _DAY_WIDTH_MAX - 2))
     table = Table.grid(padding=(0, 2, 0, 0))
     for day in days:
-        table.add_row(Text(day.name, "dim"), pen.cell(day.cells[_WHOLE_DAY]))
+        table.add_row(Text(pen.name(day), "dim"), pen.cell(day.cells[_WHOLE_DAY]))
     table.add_row()
     console.print(table)
     _explain(console, days, pen.unit)
@@ -119,7 +121,12 @@ class _Pen:
         self._digits = max(len(self._scale.digits(cell.value)) for cell in cells)
         coverage_width = 5 if any(map(_is_partial, cells)) else 0
         self._bar_width = max(1, width - self._digits - 2 - coverage_width)
+        self._with_year = len({day.day.year for day in days}) > 1
         self.unit = self._scale.unit
+
+    def name(self, day: Day) -> str:
+        """The date of a day, with its year where the picture has several."""
+        return day.name(with_year=self._with_year)
 
     def cell(self, cell: Cell | None) -> Text:
         """One cell; a dot where nothing is known."""

@@ -44,8 +44,8 @@ def report(  # noqa: PLR0913  # one parameter for each option of the command
     """Show the energy of each hour: as a picture on a terminal, as lines in a pipe.
 
     Examples:
-      $ heatfleet report --from 2026-11-20 --tz Europe/Paris
-      $ heatfleet report --device-id bfadafebb608a154206aqu --csv > hours.csv
+    $ heatfleet report --from 2026-11-20 --tz Europe/Paris
+    $ heatfleet report --device-id bfadafebb608a154206aqu --csv > hours.csv
     """
     if as_csv and as_json:
         raise typer.BadParameter("choose one of --csv and --json")
@@ -69,6 +69,8 @@ def report(  # noqa: PLR0913  # one parameter for each option of the command
             return
         in_full = detail or not as_json
         document = client.report({**parameters, "detail": "true" if in_full else None})
+    if not document:
+        narrate("nothing is known in this range; figures appear one rollup after their readings")
     if as_json:
         print_json(document)
     elif on_terminal() and not detail:
@@ -82,7 +84,6 @@ def _draw(document: dict[str, dict[str, Any]], metric: Metric, interval: Interva
 
     days = read_days(document, metric.value)
     if not days:
-        narrate("nothing is known in this range; figures appear one rollup after their readings")
         return
     console = screen()
     console.print(f"{metric.capitalize()} by {interval} · {whose}\n", style="bold")

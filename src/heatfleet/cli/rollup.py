@@ -21,8 +21,8 @@ def rollup(
     """Turn new readings into figures, once; a running server does this by itself.
 
     Examples:
-      $ heatfleet rollup
-      $ heatfleet rollup --rebuild --json
+    $ heatfleet rollup
+    $ heatfleet rollup --rebuild --json
     """
     if every is not None and (rebuild or as_json):
         raise typer.BadParameter("--every goes on for ever; use it without --rebuild and --json")
@@ -40,8 +40,11 @@ def rollup(
     done = rollup_once(settings, rebuild=rebuild)
     if as_json:
         print_json(asdict(done))
-    else:
+    elif done.readings:
+        readings = "1 reading" if done.readings == 1 else f"{done.readings:,} readings"
         print(
-            f"{done.readings} readings rolled up, {done.late} of them late, in {done.duration_s:.2f} s; "
-            f"figures count up to {utc(done.as_of_ms)}"
+            f"{readings} rolled up, {done.late:,} of them late, in {done.duration_s:.2f} s; "
+            f"the figures count everything up to {utc(done.as_of_ms)}"
         )
+    else:
+        print(f"nothing new: the figures count everything up to {utc(done.as_of_ms)}")

@@ -21,7 +21,10 @@ def send(
     switch: Annotated[Switch, typer.Argument(help="What it shall do.")],
     *,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="Any text of yours; the same key within 24 h sends nothing twice.")
+        str | None,
+        typer.Option(
+            help="1 to 255 visible ASCII characters, no spaces; the same key within 24 h sends nothing twice."
+        ),
     ] = None,
     url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="The order as one JSON object.")] = False,
@@ -29,8 +32,8 @@ def send(
     """Switch one heater on or off, and tell what became of the order.
 
     Examples:
-      $ heatfleet send bfadafebb608a154206aqu off
-      $ heatfleet send bfadafebb608a154206aqu on --idempotency-key evening-7 --json
+    $ heatfleet send bfadafebb608a154206aqu off
+    $ heatfleet send bfadafebb608a154206aqu on --idempotency-key evening-7 --json
     """
     from heatfleet.client import Client
 

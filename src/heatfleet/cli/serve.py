@@ -17,8 +17,8 @@ def serve(
     """Run the server until Ctrl-C: messages in, orders out, reports.
 
     Examples:
-      $ heatfleet serve
-      $ heatfleet serve --port 9000 --store sqlite:////srv/heatfleet/fleet.db
+    $ heatfleet serve
+    $ heatfleet serve --port 9000 --store sqlite:////srv/heatfleet/fleet.db
 
     It makes the database if there is none, and runs the rollup beside itself.
     """

@@ -32,6 +32,13 @@ def _instant(option: str, text: str) -> int:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def _start(text: str) -> int:
+    start_ms = _instant("--from", text)
+    if start_ms > _instant("--from", "now"):
+        raise typer.BadParameter("--from: this is in the future, and no heater is ahead of the clock")
+    return start_ms
+
+
 def _speed(text: str) -> float | None:
     """Simulated seconds per second; ``max`` is ``None``, as fast as the server takes it."""
     try:
@@ -75,10 +82,10 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     """Live through some time with a fleet of simulated heaters that post to the server.
 
     Examples:
-      $ heatfleet simulate --devices 500 --from 2026-11-20 --to now
-      $ heatfleet simulate --from 2026-11-20 --to 2026-11-23 --faults --verify
+    $ heatfleet simulate --devices 500 --from 2026-11-20 --to now
+    $ heatfleet simulate --from 2026-11-20 --to 2026-11-23 --faults --verify
 
-    With --verify the server should hold nothing else; exit code 1 tells that its report is wrong.
+    With --verify the server must hold nothing else in that time; exit code 1 tells that its report is wrong.
     """
     from heatfleet.simulator import SimulationOptions, SimulatorError
 
@@ -89,7 +96,7 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     try:
         options = SimulationOptions(
             devices=devices,
-            start_ms=_instant("--from", from_),
+            start_ms=_start(from_),
             end_ms=None if to is None else _instant("--to", to),
             speed=_speed(speed),
             url=address,
@@ -106,6 +113,14 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     raise typer.Exit(_code(result, compared))
 
 
+def _check_ready(address: str) -> None:
+    """Say at once that there is no server, where the fleet would try again for minutes."""
+    from heatfleet.client import Client
+
+    with Client(address) as client:
+        client.ready()
+
+
 def _fault_options(shares: dict[str, float | None], *, all_of_them: bool) -> "FaultOptions":
     from dataclasses import replace
 
@@ -118,8 +133,11 @@ def _fault_options(shares: dict[str, float | None], *, all_of_them: bool) -> "Fa
 async def _live(options: "SimulationOptions", settle_s: float | None) -> "tuple[SimulationResult, VerifyResult | None]":
     """Run it; then, with a time for the report to settle, compare."""
     from heatfleet.cli.progress import ProgressView
-    from heatfleet.simulator import run, verify
+    from heatfleet.simulator import check_alone, run, verify
 
+    _check_ready(options.url)
+    if settle_s is not None:
+        await check_alone(options)
     stop = stop_on_signals()
     with ProgressView(options.start_ms) as view:
         result = await run(options, on_progress=view, stop=stop)
@@ -128,7 +146,7 @@ async def _live(options: "SimulationOptions", settle_s: float | None) -> "tuple[
         raise typer.Exit(ExitCode.INTERRUPTED)
     if settle_s is None:
         return result, None
-    narrate("comparing with the report; the last readings may take a rollup to show")
+    narrate(f"comparing with the report, for up to {settle_s:.0f} s: the last readings may take a rollup to show")
     return result, await verify(result.account, options.url, settle_s=settle_s)
 
 
@@ -158,8 +176,9 @@ def _tell(result: "SimulationResult", compared: "VerifyResult | None", *, as_jso
         print_json(outcome if compared is None else outcome | {"verify": asdict(compared) | {"exact": compared.exact}})
         return
     print(
-        f"{posted.messages:,} messages, {posted.inserted:,} readings kept, {posted.refused:,} refused, "
-        f"{posted.retries:,} retries, {result.orders_obeyed:,} orders obeyed, {result.elapsed_s:.1f} s"
+        f"{posted.messages:,} messages, {posted.inserted:,} readings accepted (repeats too), "
+        f"{posted.refused:,} refused, {posted.retries:,} retries, {result.orders_obeyed:,} orders obeyed, "
+        f"{result.elapsed_s:.1f} s"
     )
     for refusal in posted.refusals:
         print(f"  refused: {refusal}")
@@ -185,10 +204,14 @@ def _tell_comparison(compared: "VerifyResult") -> None:
         print(f"{indent + name:<28} {energy_wh / 1000:>14,.3f} {percent:>+9.4f} %")
     beyond = f"{compared.report_vs_knowable_percent:+.4f} %"
     if compared.exact:
-        print(f"\nThe report is exact: all {compared.hours} hours are what can be known, to the watt-hour ({beyond}).")
+        print(
+            f"\nThe report is exact: all {compared.hours} hours are what can be known, to the watt-hour "
+            f"({beyond} is the rounding to whole Wh)."
+        )
     elif compared.worst:
         worst = compared.worst
         print(
-            f"\nThe report is wrong in {compared.hours_wrong} of {compared.hours} hours ({beyond} in all); worst is "
+            f"\nThe report is wrong in {compared.hours_wrong} of {compared.hours} hours ({beyond} in all), "
+            "or the server holds other readings; worst is "
             f"{utc(worst.start_ms)}: {worst.report_wh} Wh reported, {worst.knowable_wh} Wh can be known."
         )

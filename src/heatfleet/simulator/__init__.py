@@ -19,7 +19,7 @@ from heatfleet.simulator.fleet import Batch, Fleet
 from heatfleet.simulator.options import FaultOptions, SimulationOptions
 from heatfleet.simulator.post import Posted
 from heatfleet.simulator.run import Progress, SimulationResult, run
-from heatfleet.simulator.verify import HourDifference, VerifyResult, compare, verify
+from heatfleet.simulator.verify import HourDifference, VerifyResult, check_alone, compare, verify
 
 __all__ = [
     "Account",
@@ -35,6 +35,7 @@ __all__ = [
     "SimulationResult",
     "SimulatorError",
     "VerifyResult",
+    "check_alone",
     "compare",
     "run",
     "verify",

@@ -191,7 +191,7 @@ class _Simulation:
         share = eta_s = None
         if self._end_ms is not None:
             share = min(1.0, (fleet.simulated_ms - fleet.start_ms) / (self._end_ms - fleet.start_ms))
-            eta_s = elapsed_s / share - elapsed_s if share else None
+            eta_s = self._left_s(elapsed_s, share)
         self._on_progress(
             Progress(
                 self._phase,
@@ -204,3 +204,10 @@ class _Simulation:
                 note,
             )
         )
+
+    def _left_s(self, elapsed_s: float, share: float) -> float | None:
+        """Seconds to the end at the pace so far; live, and wherever the end is still to come, the clock tells."""
+        if self._end_ms is None or not share:
+            return None
+        to_come_s = max(0.0, (self._end_ms - self._clock.now_ms()) / 1000)
+        return to_come_s if self._phase == "live" else max(to_come_s, elapsed_s / share - elapsed_s)

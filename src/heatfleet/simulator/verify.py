@@ -10,8 +10,10 @@ import httpx2
 from heatfleet.simulator.account import Account, HourAccount
 from heatfleet.simulator.clock import Clock, wall_clock
 from heatfleet.simulator.errors import SimulatorError
+from heatfleet.simulator.options import STEP_MS, SimulationOptions
 from heatfleet.simulator.post import service_at
 from heatfleet.simulator.truth import HOUR_MS
+from heatfleet.simulator.wire import product_ids
 
 _MJ_PER_WH = 3_600_000
 _LOOK_AGAIN_S = 1.0
@@ -164,13 +166,47 @@ async def verify(
             await clock.sleep(_LOOK_AGAIN_S)
 
 
+async def check_alone(options: SimulationOptions, *, headers: Mapping[str, str] | None = None) -> None:
+    """Whether the report knows of no other devices than this fleet's in the hours of a simulation to come.
+
+    What the same fleet said before is no harm: it counts once. Raises SimulatorError where there are others, since
+    ``verify`` could only fail, or where there is no report to be had.
+    """
+    end_ms = options.start_ms + STEP_MS if options.end_ms is None else options.end_ms
+    async with service_at(options.url, headers, connections=1) as client:
+        whose = [{}, *({"product_id": product_id} for product_id in product_ids(options.seed))]
+        heard, *ours = [
+            sum(
+                cell["devices"]
+                for cells in (await _ask(client, options.start_ms, end_ms, **who)).values()
+                for cell in cells.values()
+            )
+            for who in whose
+        ]
+    if heard != sum(ours):
+        raise SimulatorError(
+            "the server holds readings of other heaters in this time, so its report cannot be this fleet's alone; "
+            "verify against an empty store, such as that of "
+            "`heatfleet serve --port 9000 --store sqlite:///var/verify.db`, with --url http://127.0.0.1:9000"
+        )
+
+
 async def _fetch(client: httpx2.AsyncClient, hours: list[HourAccount], now_ms: int) -> Report:
+    document = await _ask(client, hours[0].start_ms, hours[-1].start_ms + HOUR_MS)
+    report = read_report(document)
+    not_over = {hour.start_ms for hour in hours if hour.start_ms + HOUR_MS > now_ms}
+    return Report(report.energy_wh, report.open_ms | not_over)
+
+
+async def _ask(client: httpx2.AsyncClient, start_ms: int, end_ms: int, **only: str) -> dict[str, dict[str, Any]]:
+    """The detailed report of the UTC hours from ``start_ms`` to ``end_ms``, of which ``read_report`` can make one."""
     wanted = {
-        "from": _rfc3339(hours[0].start_ms),
-        "to": _rfc3339(hours[-1].start_ms + HOUR_MS),
+        "from": _rfc3339(start_ms - start_ms % HOUR_MS),
+        "to": _rfc3339(end_ms + -end_ms % HOUR_MS),
         "tz": "UTC",
         "interval": "hour",
         "detail": "true",
+        **only,
     }
     try:
         answer = await client.get("/report", params=wanted)
@@ -179,11 +215,11 @@ async def _fetch(client: httpx2.AsyncClient, hours: list[HourAccount], now_ms: i
     if not answer.is_success:
         raise SimulatorError(f"no report: {answer.url} answers {answer.status_code}: {answer.text[:200]}")
     try:
-        report = read_report(answer.json())
+        document: dict[str, dict[str, Any]] = answer.json()
+        read_report(document)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SimulatorError(f"the answer of {answer.url} is no report: {answer.text[:200]}") from error
-    not_over = {hour.start_ms for hour in hours if hour.start_ms + HOUR_MS > now_ms}
-    return Report(report.energy_wh, report.open_ms | not_over)
+    return document
 
 
 def read_report(document: Mapping[str, Mapping[str, Any]]) -> Report:

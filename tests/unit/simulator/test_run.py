@@ -77,6 +77,7 @@ async def test_no_device_is_ahead_of_the_clock(service: TinyService, hand: Hand)
     result = await run(options, on_progress=phases.append, clock=hand.clock())
 
     assert {one.phase for one in phases} == {"history", "live", "finishing"}
+    assert 0.1 * HOUR_MS / 1000 >= max(one.eta_s or 0 for one in phases if one.phase == "live") > 300
     assert sorted(service.lines) == sorted(simulate(options))
     assert hand.now_ms >= JANUARY_MS + 1.1 * HOUR_MS
     assert all(written_ms <= at_ms + 10_500 for at_ms, written_ms in posted_ms)
