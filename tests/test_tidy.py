@@ -85,9 +85,7 @@ def imports() -> Iterator[tuple[str, str, str]]:
     for module, path in MODULES.items():
         parents = module.split(".")[: None if path.stem == "__init__" else -1]
         for node in ast.walk(parsed(path)):
-            names = (
-                [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-            )
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             if isinstance(node, ast.ImportFrom):
                 near = parents[: len(parents) - node.level + 1] if node.level else []
                 source = ".".join([*near, *filter(None, [node.module])])
@@ -140,9 +138,7 @@ def test_names_say_what_is_inside() -> None:
 def test_files_and_functions_are_short() -> None:
     """A file has at most 300 lines and a function at most 60."""
     files = {place(path) for path in CODE if path.read_bytes().count(b"\n") > 300}
-    functions = (
-        (path, node) for path in CODE for node in ast.walk(parsed(path)) if isinstance(node, Function)
-    )
+    functions = ((path, node) for path in CODE for node in ast.walk(parsed(path)) if isinstance(node, Function))
     expect_none(files - {f"{path}:1" for path in LONG_FILES})
     expect_none(place(path, node) for path, node in functions if (node.end_lineno or 0) - node.lineno >= 60)
 

@@ -24,6 +24,8 @@ COMMIT_READINGS_MAX = 100_000
 """One commit takes no more than this (or one request alone), so that none lasts long."""
 STUCK_S = 2.0
 """A commit that runs longer means a locked or dying disk: new readings are refused until it ends."""
+TROUBLE_S = 30.0
+"""So long after a failed commit the server counts as not ready, if no later one succeeds."""
 
 GATHER_REQUESTS_MAX = 128
 GATHER_QUIET_TURNS = 16
@@ -51,7 +53,8 @@ class Ingest:
         self._commit: list[tuple[Sequence[Reading], Done]] = []
         self._commit_began_s = 0.0
         self._gathering = False
-        self._failing = False
+        self._trouble: Refused | None = None
+        self._trouble_s = 0.0
         self._closed: asyncio.Future[None] | None = None
         self._commits: SimpleQueue[list[tuple[Sequence[Reading], Done]] | None] = SimpleQueue()
         # A daemon, so that a disk that never answers cannot keep a process that was told to leave.
@@ -63,6 +66,12 @@ class Ingest:
     def readings(self) -> int:
         """How many readings are accepted and not yet answered for."""
         return self._readings
+
+    @property
+    def trouble(self) -> Refused | None:
+        """Why the last commit failed, unless that is long ago: who sends nothing because of it would never know."""
+        recent = self._loop.time() - self._trouble_s < TROUBLE_S
+        return self._trouble if recent else None
 
     def refusal(self, readings: int = 1) -> Refused | None:
         """Why so many readings would be refused now: ``Overloaded``, ``StoreUnavailable``, or no reason.
@@ -87,7 +96,8 @@ class Ingest:
 
         Raises what ``check`` raises; then ``done`` is never called.
         """
-        self.check(len(readings))
+        if error := self.refusal(len(readings)):
+            raise error
         self._readings += len(readings)
         self._waiting.append((readings, done))
         if not self._commit and not self._gathering:
@@ -184,8 +194,8 @@ class Ingest:
 
     def _log(self, error: Refused | None) -> None:
         """Log when trouble begins and when it ends: a line for each commit would help to fill the disk."""
-        if error is not None and not self._failing:
+        if error is not None and self._trouble is None:
             log.error("readings cannot be stored", reason=str(error), exc_info=error)
-        elif error is None and self._failing:
+        elif error is None and self._trouble is not None:
             log.warning("readings are stored again")
-        self._failing = error is not None
+        self._trouble, self._trouble_s = error, self._loop.time()

@@ -1,10 +1,13 @@
 """``heatfleet serve``: the HTTP server in this process, the rollup in one beside it."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import nullcontext
+from types import FrameType
 
 import structlog
 import uvicorn
@@ -21,6 +24,8 @@ BACKLOG = 4096
 KEEP_ALIVE_S = 60
 GRACE_S = 5
 """How long requests under way may take to end once the server is told to stop."""
+LEAVE_S = GRACE_S + 2
+"""After this long it leaves whatever hangs: what was answered with 200 is on disk, nothing else was promised."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,11 +49,27 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let what runs come to its end, close the services."""
+        last_resort = threading.Timer(LEAVE_S, _leave_at_once, [1, "the disk does not answer"])
+        last_resort.daemon = True
+        last_resort.start()
         services: Services = self.lifespan.state["services"]
         services.closing.set()
         await super().shutdown(sockets)
         if self._watch is not None:
             self._watch.cancel()
+        last_resort.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Leave in order when told to stop, and at once when told again."""
+        if self.should_exit:
+            _leave_at_once(128 + sig, "told to stop twice")
+        super().handle_exit(sig, frame)
+
+
+def _leave_at_once(code: int, reason: str) -> None:
+    """End the process, whatever hangs in it; the rollup process sees that we are gone, and ends too."""
+    log.error("stopped without waiting for what is under way", reason=reason)
+    os._exit(code)
 
 
 def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) -> None:
@@ -62,8 +83,9 @@ def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) 
     listening = _listen(settings.host, settings.port)
     # Makes the files before two processes open them, and turns what does not fit into one clear line.
     asyncio.run(_try_to_open(settings))
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         http=Door if door else "httptools",
         lifespan="on",
         ws="none",
@@ -84,6 +106,10 @@ def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) 
             Server(config, limits or Limits(connections=connections_max())).run([listening])
     except KeyboardInterrupt:
         pass  # told to stop, and stopped
+    except SystemExit:
+        if app.not_opened is not None:
+            raise app.not_opened from None
+        raise
     finally:
         log.info("stopped")
 

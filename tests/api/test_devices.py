@@ -153,6 +153,8 @@ def test_pages_follow_each_other(fleet: RunningServer) -> None:
         ("after=__________8", "after"),
         ("after=%C3%A9%00", "after"),
         ("color=red", "color"),
+        ("limit=1&limit=2", "limit"),
+        ("state=known&state=silent", "state"),
     ],
 )
 def test_a_bad_parameter_is_named(shared_server: RunningServer, query: str, parameter: str) -> None:
@@ -162,6 +164,11 @@ def test_a_bad_parameter_is_named(shared_server: RunningServer, query: str, para
     assert 422 == answer.status_code
     assert ("/problems/bad-query", parameter) == (answer.json()["type"], answer.json()["parameter"])
     assert "red" not in answer.text
+
+
+def test_a_bad_parameter_is_told_what_it_must_be(shared_server: RunningServer) -> None:
+    """The sentence is ours, and says the whole range."""
+    assert "limit must be from 1 to 100" == shared_server.client.get("/devices?limit=101").json()["detail"]
 
 
 def test_a_parameter_that_could_be_anything_is_not_repeated(shared_server: RunningServer) -> None:

@@ -32,6 +32,15 @@ class Failing:
         self.check()
 
 
+class FailingIngest:
+    """A writer whose last commit failed."""
+
+    trouble = StoreUnavailable("the disk is on holiday", retry_after_s=7)
+
+    def refusal(self) -> None:
+        """It takes more, and tries again."""
+
+
 def test_a_failing_store_is_not_ready() -> None:
     """When a part cannot work, /readyz says which and when to come back, and /metrics still works."""
     app = FastAPI()
@@ -39,7 +48,9 @@ def test_a_failing_store_is_not_ready() -> None:
 
     @app.middleware("http")
     async def give_services(request: Request, call_next: Any) -> Response:
-        request.state.services = SimpleNamespace(store=Failing(), ingest=Failing(), metrics=Metrics(), clock=lambda: 0)
+        request.state.services = SimpleNamespace(
+            store=Failing(), ingest=FailingIngest(), metrics=Metrics(), clock=lambda: 0
+        )
         answer: Response = await call_next(request)
         return answer
 

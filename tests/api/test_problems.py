@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
 
 from heatfleet import errors
-from heatfleet.api import problems
+from heatfleet.api import handlers
 from heatfleet.api.problems import PROBLEMS, TABLE, answer_error, slug_of
 from heatfleet.api.watch import SmallBodies, Watch
 from heatfleet.metrics import Metrics
@@ -74,10 +74,10 @@ def test_every_error_has_its_problem() -> None:
     """Each class of error that may reach a caller has a row; set-up errors do not reach one."""
 
     def leaves(kind: type[Exception]) -> list[type[Exception]]:
-        below = [leaf for child in kind.__subclasses__() for leaf in leaves(child)]
-        return below or [kind]
+        children = [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
+        return [leaf for child in children for leaf in leaves(child)] or [kind]
 
-    reachable = {kind for kind in leaves(errors.HeatfleetError) if kind.__module__ == errors.__name__}
+    reachable = set(leaves(errors.HeatfleetError))
     mapped = {row.error for row in TABLE if row.error}
 
     assert {errors.BadMessage, errors.SetupError} == reachable - mapped
@@ -100,7 +100,7 @@ def watched(routes: Any) -> TestClient:
         yield {"services": SimpleNamespace(metrics=Metrics())}
 
     app = FastAPI(lifespan=lifespan, middleware=[Middleware(Watch), Middleware(SmallBodies)])
-    problems.add_handlers(app)
+    handlers.add_handlers(app)
     routes(app)
     return TestClient(app)
 

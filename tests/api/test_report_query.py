@@ -50,7 +50,7 @@ def test_every_parameter_is_read() -> None:
     ("sent", "parameter", "detail"),
     [
         ([("devise_id", "a")], "devise_id", "there is no such parameter; did you mean device_id? "),
-        ([("FROM", "2024-12-18")], "FROM", "there is no such parameter; These exist: from, to, tz, "),
+        ([("FROM", "2024-12-18")], "FROM", "there is no such parameter; there are from, to, tz, "),
         ([("<script>", "")], "", "there is no such parameter; "),
         ([("x" * 33, "")], "", "there is no such parameter; "),
         ([("tz", "UTC"), ("tz", "UTC")], "tz", "tz may be given once only"),

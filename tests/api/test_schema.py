@@ -110,6 +110,15 @@ def test_the_stream_keeps_to_the_document(case: Case[Any], server: RunningServer
     check(case, case.call(base_url=server.base_url, timeout=STREAM_READ_S))
 
 
+def test_the_stream_takes_as_many_devices_as_the_document_says(server: RunningServer) -> None:
+    """The greatest number of devices, with ids as long as real ones, fits into a request."""
+    [device_id] = [one for one in DOCUMENT["paths"][STREAM]["get"]["parameters"] if one["name"] == "device_id"]
+    most = device_id["schema"]["anyOf"][0]["maxItems"]
+    names = [f"{number:022}" for number in range(most)]
+    with server.client.stream("GET", STREAM, params={"device_id": names}) as answer:
+        assert 200 == answer.status_code
+
+
 def test_answers_lead_on(server: RunningServer) -> None:
     """What one answer names can be asked for next: orders by their Location, devices by their id, problems by type."""
     document = json.loads(json.dumps(DOCUMENT))

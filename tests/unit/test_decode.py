@@ -155,7 +155,7 @@ def test_foreign_codes_are_dropped_and_counted() -> None:
     )
     read = decode_message(json.dumps(told).encode(), NOW_MS)
 
-    assert ([Reading("d1", "p1", TEMPERATURE, NOW_MS, 19.0)], 2) == read
+    assert ([Reading("d1", "p1", TEMPERATURE, NOW_MS, 19.0)], 1, 2, ()) == read
 
 
 def test_an_array_and_lines_are_read_alike() -> None:

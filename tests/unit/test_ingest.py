@@ -241,3 +241,19 @@ async def test_readings_are_in_the_store_when_they_are_answered_for(tmp_path: Pa
         await ingest.close()
 
         assert 400 == store.rollup(NOW_MS + 1000).readings
+
+
+async def test_the_last_failure_is_known_until_a_commit_succeeds() -> None:
+    """Who asks whether the server is ready is told of a disk that took no more, though more is accepted."""
+    gate = Gate()
+    gate.open.set()
+    full = StoreUnavailable("the disk is full")
+    gate.errors.append(full)
+    async with ingesting(gate) as ingest:
+        with pytest.raises(StoreUnavailable):
+            await ingest.write(some(1))
+        after_failure = (ingest.trouble, ingest.refusal())
+        await ingest.write(some(1))
+
+        assert (full, None) == after_failure
+        assert ingest.trouble is None

@@ -1,17 +1,19 @@
 """The whole API in one place: what is opened, what each request passes, and every route."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from heatfleet import __version__
-from heatfleet.api import devices, health, message, openapi, pages, problems, report, send
+from heatfleet.api import devices, handlers, health, message, openapi, pages, report, send
 from heatfleet.api.watch import SmallBodies, Watch
 from heatfleet.config import Settings
+from heatfleet.errors import HeatfleetError
 from heatfleet.wiring import Services, now_ms, open_services
 
 DESCRIPTION = """\
@@ -32,9 +34,17 @@ class App(FastAPI):
     """The framework's app with ``POST /message`` in front of it, and in its documentation."""
 
     def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
+        self.not_opened: HeatfleetError | None = None
+        """Why the services could not be opened, for who runs this app: a server only tells that it was so."""
+
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-            async with open_services(settings, clock=clock) as services:
+            async with AsyncExitStack() as opened:
+                try:
+                    services = await opened.enter_async_context(open_services(settings, clock=clock))
+                except HeatfleetError as error:
+                    self.not_opened = error
+                    raise
                 yield State(services=services)
 
         super().__init__(
@@ -48,8 +58,8 @@ class App(FastAPI):
             redoc_url=None,
             redirect_slashes=False,
         )
-        self._message = Watch(message.post_message, route=message.PATH)
-        problems.add_handlers(self)
+        self._message = Watch(message.PostMessage(), route=message.PATH)
+        handlers.add_handlers(self)
         self.include_router(report.router)
         self.include_router(send.router)
         self.include_router(devices.router)
@@ -60,8 +70,15 @@ class App(FastAPI):
         """Serve one request: the busy path at once, all others by the routes above."""
         if scope["type"] == "http" and scope["path"] == message.PATH:
             await self._message(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await super().__call__(scope, receive, partial(self._send_state, send))
         else:
             await super().__call__(scope, receive, send)
+
+    async def _send_state(self, send: Send, message: Message) -> None:
+        if self.not_opened is not None:
+            message = {"type": message["type"]}  # without a traceback, as nothing is wrong with the program
+        await send(message)
 
     def openapi(self) -> dict[str, Any]:
         """The API's document, OpenAPI 3.1."""

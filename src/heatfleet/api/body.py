@@ -3,6 +3,8 @@
 import re
 import sys
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from starlette.datastructures import Headers
@@ -11,6 +13,7 @@ from starlette.types import Receive
 
 from heatfleet.api.decode import BATCH_BYTES_MAX, MESSAGE_BYTES_MAX
 from heatfleet.api.problems import PROBLEMS, BadRequest
+from heatfleet.errors import Overloaded
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -56,8 +59,35 @@ def body_form(headers: Headers) -> BodyForm:
     return BodyForm(kind in NDJSON_TYPES, encoding.removeprefix("identity"))
 
 
-async def read_body(receive: Receive, form: BodyForm) -> bytes:
-    """The body as it was sent; raises ``BadRequest`` as soon as it is too large, and ``ClientDisconnect``."""
+class Room:
+    """The memory that all bodies under way may have together, in bytes."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._free = bytes_max
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Gives what takes so many more bytes, until the block ends, or raises ``Overloaded``."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size > self._free:
+                raise Overloaded("too many large bodies are under way; send this again later")
+            self._free -= size
+            taken += size
+
+        try:
+            yield take
+        finally:
+            self._free += taken
+
+
+async def read_body(receive: Receive, form: BodyForm, take: Callable[[int], None]) -> bytes:
+    """The body as it was sent; ``take`` is asked for room for each piece, and may raise.
+
+    Raises ``BadRequest`` as soon as it is too large, and ``ClientDisconnect``.
+    """
     body = bytearray()
     size_max = BATCH_BYTES_MAX if form.ndjson or form.encoding else MESSAGE_BYTES_MAX
     more = True
@@ -65,7 +95,9 @@ async def read_body(receive: Receive, form: BodyForm) -> bytes:
         event = await receive()
         if event["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += event.get("body", b"")
+        piece = event.get("body", b"")
+        take(len(piece))
+        body += piece
         more = event.get("more_body", False)
         if len(body) > size_max and is_array(body):
             size_max = BATCH_BYTES_MAX
@@ -76,7 +108,7 @@ async def read_body(receive: Receive, form: BodyForm) -> bytes:
 
 def is_array(body: bytes | bytearray) -> bool:
     """Whether this JSON text can only be an array."""
-    return _opens_array(body) is not None
+    return not body.startswith(b"{") and _opens_array(body) is not None
 
 
 def unpack(body: bytes, encoding: str) -> bytes:
@@ -105,5 +137,6 @@ def _stream(encoding: str) -> "zlib._Decompress | zstd.ZstdDecompressor":
 
 
 def _too_large(what: str, size_max: int) -> BadRequest:
-    # Closing spares both sides the rest of a body that nobody will read.
-    return BadRequest("too-large", f"a {what} may have {size_max // 1024} KiB", {"Connection": "close"})
+    # Without "Connection: close": the rest of the body is read and thrown away, or its sender, busy with sending,
+    # would find the connection reset instead of this answer.
+    return BadRequest("too-large", f"a {what} may have {size_max // 1024} KiB")

@@ -7,7 +7,9 @@ does not fully check.
 """
 
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import NamedTuple, cast
 
@@ -28,6 +30,8 @@ from heatfleet.errors import BadMessage
 MESSAGE_BYTES_MAX = 256 * 1024
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 BATCH_MESSAGES_MAX = 10_000
+DEPTH_MAX = 64
+"""Objects and arrays within each other; what the decoder itself can take hangs on how it was called."""
 
 # Any JSON value; msgspec decodes it a quarter faster than Any.
 _Json = float | int | str | bool | list[object] | dict[str, object] | None
@@ -66,15 +70,19 @@ _Places = msgspec.defstruct(
 )
 _decode_places = msgspec.json.Decoder(_Places).decode
 
+_KEPT = {name: (code, *VALUE_RANGES[code]) for name, code in CODES.items()}
+"""What is kept, by the name on the wire: its number and the bounds of its values."""
+
+# Reading(...) without the Python function in between, which costs as much as all the checks.
+_reading = cast("Callable[[tuple[str, str, int, int, float]], Reading]", partial(tuple.__new__, Reading))
+
+# One that is not closed reaches to the end, or else the time for many of them would grow squared.
+_strings = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """All that the decoder raises about bytes: only the first is of its own kind."""
-
-
-class Message(NamedTuple):
-    """One good message: its readings, and how many properties were dropped as their code is not kept."""
-
-    readings: list[Reading]
-    dropped: int
 
 
 class Batch(NamedTuple):
@@ -83,21 +91,31 @@ class Batch(NamedTuple):
     readings: list[Reading]
     messages: int
     dropped: int
-    rejected: list[tuple[int, BadMessage]]
+    rejected: Sequence[tuple[int, BadMessage]]
 
 
-def decode_message(body: bytes | msgspec.Raw, now_ms: int) -> Message:
-    """The readings of one message.
+def decode_message(body: bytes, now_ms: int) -> Batch:
+    """A batch of one message, which is good.
 
     Raises ``BadMessage``: ``broken-json``, ``too-large``, or what ``read_message`` finds.
     """
     if len(body) > MESSAGE_BYTES_MAX:
         raise BadMessage("too-large", f"a message may have {MESSAGE_BYTES_MAX // 1024} KiB")
+    _check_depth(body)
     try:
         message = _read_typed(_decode_typed(body), now_ms)
     except _NOT_JSON:
         message = None
     return message or _read_any(body, now_ms)
+
+
+def decode_json(body: bytes) -> object:
+    """Any JSON, as strictly as a message is read; raises ``BadMessage``, ``broken-json``."""
+    _check_depth(body)
+    try:
+        return _decode_any(body)
+    except _NOT_JSON as error:
+        raise _broken(body, error) from None
 
 
 def decode_batch(body: bytes, now_ms: int, *, ndjson: bool) -> Batch:
@@ -123,64 +141,82 @@ def decode_batch(body: bytes, now_ms: int, *, ndjson: bool) -> Batch:
 
 
 def _lines(body: bytes) -> Iterable[bytes]:
-    return (line for line in io.BytesIO(body) if not line.isspace())
+    return (line.rstrip(b"\r\n") for line in io.BytesIO(body) if not line.isspace())
 
 
-def _items(body: bytes) -> Iterable[msgspec.Raw]:
+def _items(body: bytes) -> Iterable[bytes]:
     try:
         places = msgspec.structs.astuple(_decode_places(body))
     except msgspec.ValidationError:
         raise _too_many() from None  # the only way in which an array can be no such array
     except _NOT_JSON as error:
-        raise _broken(error) from None
-    return takewhile(lambda item: item is not None, places)
+        raise _broken(body, error) from None
+    return map(bytes, takewhile(lambda item: item is not None, places))
+
+
+def _check_depth(body: bytes) -> None:
+    """Raise ``BadMessage`` for JSON that is nested too deeply; whether it is JSON at all the decoder finds."""
+    # So few brackets cannot be too deep, and most messages have fewer.
+    if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
+        return
+    brackets = _strings.sub(b"", body).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(DEPTH_MAX):
+        brackets = brackets.replace(b"[]", b"")
+    if b"[" in brackets:
+        raise BadMessage("broken-json", f"not JSON as it is taken here: nested more than {DEPTH_MAX} deep")
 
 
 def _too_many() -> BadMessage:
     return BadMessage("too-large", f"a batch may have {BATCH_MESSAGES_MAX} messages")
 
 
-def _read_typed(message: _Message, now_ms: int) -> Message | None:
+def _is_id(text: str) -> bool:
+    # Most ids are letters and digits, which is told in half the time.
+    return (text.isalnum() and text.isascii() and len(text) <= 64) or is_id(text)
+
+
+def _read_typed(message: _Message, now_ms: int) -> Batch | None:
     """The readings of a decoded message, ``None`` when there is any doubt."""
     data = message.bizData
-    if message.bizCode != BIZ_CODE or not is_id(data.devId) or not is_id(data.productId):
+    if message.bizCode != BIZ_CODE or not _is_id(data.devId) or not _is_id(data.productId):
         return None
+    newest_ms = now_ms + TIME_AHEAD_MS
     readings = []
     for prop in data.properties:
-        code = CODES.get(prop.code)
-        if code is None:
+        kept = _KEPT.get(prop.code)
+        if kept is None:
             continue
+        code, low, high = kept
         time_ms = message.ts if prop.time is None else prop.time
         value = prop.value
-        if time_ms is None or not TIME_MIN_MS <= time_ms <= now_ms + TIME_AHEAD_MS:
+        if time_ms is None or not TIME_MIN_MS <= time_ms <= newest_ms:
             return None
-        if type(value) is not float and type(value) is not int:
-            return None
-        low, high = VALUE_RANGES[code]
-        if not low <= value <= high:
+        if (type(value) is not float and type(value) is not int) or not low <= value <= high:
             return None
         # Adding 0.0 makes -0.0 the plain zero of the definition.
-        readings.append(Reading(data.devId, data.productId, code, time_ms, value + 0.0))
-    return Message(readings, len(data.properties) - len(readings))
+        readings.append(_reading((data.devId, data.productId, code, time_ms, value + 0.0)))
+    return Batch(readings, 1, len(data.properties) - len(readings), ())
 
 
-def _read_any(body: bytes | msgspec.Raw, now_ms: int) -> Message:
+def _read_any(body: bytes, now_ms: int) -> Batch:
     """The definition's verdict."""
     try:
         message = _decode_any(body)
     except _NOT_JSON as error:
-        raise _broken(error) from None
+        raise _broken(body, error) from None
     readings = read_message(message, now_ms)
     properties = cast("list[object]", message["bizData"]["properties"])
-    return Message(readings, len(properties) - len(readings))
+    return Batch(readings, 1, len(properties) - len(readings), ())
 
 
-def _broken(error: Exception) -> BadMessage:
+def _broken(body: bytes, error: Exception) -> BadMessage:
     """The decoder's own words name a place and never what stands there; Python's about text would."""
+    if not body.strip():
+        return BadMessage("broken-json", "the body is empty")
     match error:
         case msgspec.DecodeError():
             return BadMessage("broken-json", f"not JSON: {error}")
         case RecursionError():
-            return BadMessage("broken-json", "not JSON as it is taken here: nested too deeply")
+            return BadMessage("broken-json", f"not JSON as it is taken here: nested more than {DEPTH_MAX} deep")
         case _:
             return BadMessage("broken-json", "not JSON: the text is not UTF-8")

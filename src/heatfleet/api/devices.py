@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from heatfleet.api.handlers import once_only
 from heatfleet.api.problems import problem_responses
 from heatfleet.api.schemas import Device, DeviceList, DeviceQuery, DeviceWithOrder, LastOrder
 from heatfleet.errors import BadQuery, NotFound
@@ -24,6 +25,7 @@ router = APIRouter(tags=["devices"])
 )
 def list_devices(query: Annotated[DeviceQuery, Query()], request: Request, response: Response) -> DeviceList:
     """At most 100 devices a page, in the order they were first heard of; a device's place never changes."""
+    once_only(request, *DeviceQuery.model_fields)
     services: Services = request.state.services
     now_ms = services.clock()
     page = services.store.devices(
@@ -80,6 +82,6 @@ def _position(cursor: str) -> int:
         position = int.from_bytes(urlsafe_b64decode(f"{cursor}="), signed=True)
     except ValueError:
         position = -1
-    if position < 0 or _cursor(position) != cursor:
+    if not 0 <= position < 2**63 or _cursor(position) != cursor:
         raise BadQuery("after", "this is no cursor of ours; begin again without it")
     return position

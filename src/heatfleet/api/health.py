@@ -12,28 +12,32 @@ from heatfleet.wiring import Services
 router = APIRouter(tags=["health"])
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", summary="Is the process alive?")
 async def livez() -> Liveness:
     """Answers as long as the process does; restart it when this fails."""
     return Liveness(status="alive")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     summary="Will requests be served?",
     responses={503: {"model": Readiness, "description": "Not now; the reasons say why"}},
 )
 def readyz(request: Request, response: Response) -> Readiness:
-    """Ready when the store answers and the writer takes readings; otherwise 503 with the reasons."""
+    """Ready when the store answers and the writer takes readings and wrote the last ones; otherwise 503, and why."""
     services: Services = request.state.services
+    refusals = [services.ingest.refusal() or services.ingest.trouble]
+    try:
+        services.store.check()
+    except Refused as error:
+        refusals.append(error)
     reasons = []
-    for check in (services.store.check, services.ingest.check):
-        try:
-            check()
-        except Refused as error:
-            reasons.append(str(error))
-            response.headers["Retry-After"] = str(error.retry_after_s)
-            response.status_code = 503
+    for refusal in filter(None, refusals):
+        reasons.append(str(refusal))
+        response.headers["Retry-After"] = str(refusal.retry_after_s)
+        response.status_code = 503
     return Readiness(status="unavailable" if reasons else "ready", reasons=reasons)
 
 

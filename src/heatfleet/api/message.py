@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from heatfleet.api.body import JSON_TYPE, BodyForm, body_form, is_array, read_body, unpack
+from heatfleet.api.body import JSON_TYPE, BodyForm, Room, body_form, is_array, read_body, unpack
 from heatfleet.api.decode import Batch, decode_batch, decode_message
 from heatfleet.api.problems import PROBLEMS, BadRequest, answer, answer_error, slug_of
 from heatfleet.api.schemas import PartlyStored, Rejected
@@ -27,34 +27,49 @@ IN_LOOP_BYTES_MAX = 64 * 1024
 """A larger body is decoded in a thread, so that other requests need not wait for it."""
 
 
-async def post_message(scope: Scope, receive: Receive, send: Send) -> None:
-    """Store one message or a batch of them, and answer once they are on disk."""
-    services: Services = scope["state"]["services"]
-    try:
-        response = await _take(scope, receive, services)
-    except ClientDisconnect:
-        return
-    except HeatfleetError as error:
-        services.metrics.rejected.labels(slug_of(error)).inc()
-        response = answer_error(error)
-    await response(scope, receive, send)
+BODIES_BYTES_MAX = 256 * 1024 * 1024
+"""What all bodies under way may take together; beyond it they are refused for now."""
+
+DECODED_AT_ONCE_MAX = 2
+"""Larger bodies that are decoded at once: more would only keep lone messages and other threads waiting."""
 
 
-async def _take(scope: Scope, receive: Receive, services: Services) -> Response:
-    if scope["method"] != "POST":
-        raise BadRequest("method-not-allowed", PROBLEMS["method-not-allowed"].advice, {"Allow": "POST"})
-    form = body_form(Headers(scope=scope))
-    services.ingest.check()
-    body = await read_body(receive, form)
-    now_ms = services.clock()
-    if form.encoding or len(body) > IN_LOOP_BYTES_MAX:
-        batch = await asyncio.to_thread(decode, body, form, now_ms)
-    else:
-        batch = decode(body, form, now_ms)
-    if batch.readings:
-        await services.ingest.write(batch.readings)
-    count(services.metrics, [batch])
-    return answer_to(batch)
+class PostMessage:
+    """The ASGI app of this path: stores one message or a batch of them, and answers once they are on disk."""
+
+    def __init__(self) -> None:
+        self._room = Room(BODIES_BYTES_MAX)
+        self._decoding = asyncio.Semaphore(DECODED_AT_ONCE_MAX)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        services: Services = scope["state"]["services"]
+        try:
+            response = await self._take(scope, receive, services)
+        except ClientDisconnect:
+            return
+        except HeatfleetError as error:
+            services.metrics.rejected.labels(slug_of(error)).inc()
+            response = answer_error(error)
+        await response(scope, receive, send)
+
+    async def _take(self, scope: Scope, receive: Receive, services: Services) -> Response:
+        if scope["method"] != "POST":
+            raise BadRequest("method-not-allowed", "the method must be POST", {"Allow": "POST"})
+        form = body_form(Headers(scope=scope))
+        services.ingest.check()
+        with self._room.share() as take:
+            batch = await self._decode(await read_body(receive, form, take), form, services.clock())
+        if batch.readings:
+            await services.ingest.write(batch.readings)
+        count(services.metrics, [batch])
+        return answer_to(batch)
+
+    async def _decode(self, body: bytes, form: BodyForm, now_ms: int) -> Batch:
+        if not form.encoding and len(body) <= IN_LOOP_BYTES_MAX:
+            return decode(body, form, now_ms)
+        async with self._decoding:
+            return await asyncio.to_thread(decode, body, form, now_ms)
 
 
 def decode(body: bytes, form: BodyForm, now_ms: int) -> Batch:
@@ -63,8 +78,7 @@ def decode(body: bytes, form: BodyForm, now_ms: int) -> Batch:
         body = unpack(body, form.encoding)
     if form.ndjson or is_array(body):
         return decode_batch(body, now_ms, ndjson=form.ndjson)
-    message = decode_message(body, now_ms)
-    return Batch(message.readings, 1, message.dropped, [])
+    return decode_message(body, now_ms)
 
 
 def count(metrics: Metrics, batches: Sequence[Batch]) -> None:

@@ -4,7 +4,6 @@ An answer is a problem document of RFC 9457; its ``type`` is ``/problems/<slug>`
 explains. No answer repeats what was sent.
 """
 
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +12,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
 from heatfleet import errors
@@ -24,8 +19,6 @@ from heatfleet.errors import BadMessage, BadQuery, HeatfleetError, Refused
 
 MEDIA_TYPE = "application/problem+json"
 SCHEMA_REF = "#/components/schemas/ProblemDocument"
-
-_is_plain_name = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +45,8 @@ TABLE = (
         "broken-json",
         400,
         "Not JSON",
-        "Send JSON as RFC 8259 has it, in UTF-8: no NaN, no comments, nothing after the end, moderate depth.",
+        "Send JSON as RFC 8259 has it, in UTF-8: no NaN, no comments, nothing after the end, at most "
+        "64 objects and arrays within each other.",
     ),
     Problem(
         "broken-encoding",
@@ -67,7 +61,7 @@ TABLE = (
         'Only messages with bizCode "devicePropertyMessage" are taken; do not forward the others.',
     ),
     Problem("bad-field", 422, "A field is missing or has the wrong type", "Mend the field at `pointer`."),
-    Problem("bad-id", 422, "Not an id", "devId and productId are 1 to 64 characters of A-Z a-z 0-9 . _ : -"),
+    Problem("bad-id", 422, "Not an id", "Ids of devices and products are 1 to 64 characters of A-Z a-z 0-9 . _ : -"),
     Problem(
         "bad-value",
         422,
@@ -163,7 +157,8 @@ TABLE = (
         "store-unavailable",
         503,
         "The store does not answer",
-        "Nothing was stored. Send the same again after Retry-After seconds; the log and /readyz tell why.",
+        "Nothing was stored. Send the same again after Retry-After seconds, which does no harm to an order that the "
+        "bus had already; the log and /readyz tell why.",
         retryable=True,
         error=errors.StoreUnavailable,
     ),
@@ -171,7 +166,8 @@ TABLE = (
         "bus-unavailable",
         503,
         "The bus did not take the order",
-        "The order was not sent, and will not be. Send it again after Retry-After seconds.",
+        "The order counts as failed. A bus that answered too late may still deliver it; sending it again after "
+        "Retry-After seconds does no harm.",
         retryable=True,
         error=errors.BusUnavailable,
     ),
@@ -255,42 +251,3 @@ def problem_responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
                 "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
             }
     return responses
-
-
-def add_handlers(app: FastAPI) -> None:
-    """Turn every exception of the app's routes into its problem."""
-    app.exception_handler(HeatfleetError)(_handle_ours)
-    app.exception_handler(RequestValidationError)(_handle_validation)
-    app.exception_handler(HTTPException)(_handle_http)
-
-
-async def _handle_ours(_request: Request, error: HeatfleetError) -> Response:
-    return answer_error(error)
-
-
-async def _handle_http(_request: Request, error: HTTPException) -> Response:
-    """What the framework refuses by itself."""
-    slug = {400: "broken-json", 404: "no-such-path", 405: "method-not-allowed", 413: "too-large"}.get(
-        error.status_code, "internal"
-    )
-    if slug == "internal":
-        return answer_defect(error)
-    return answer(slug, PROBLEMS[slug].advice, error.headers)
-
-
-async def _handle_validation(_request: Request, error: RequestValidationError) -> Response:
-    """What does not fit a declared parameter or body: the first thing wrong, by name and never by value."""
-    first = error.errors()[0]
-    origin, *place = first["loc"]
-    detail = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "json_invalid":
-        return answer("broken-json", PROBLEMS["broken-json"].advice, pointer="")
-    if origin == "body":
-        return answer("bad-field", detail, pointer="".join(f"/{_token(part)}" for part in place))
-    return answer("bad-query", detail, parameter=_token(place[0]))
-
-
-def _token(part: object) -> str:
-    """A name within a JSON pointer; one that could be anything is the caller's own and not repeated."""
-    text = str(part)
-    return text if _is_plain_name(text) else ""

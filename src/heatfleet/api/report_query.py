@@ -95,7 +95,7 @@ def _named_once(sent: Iterable[tuple[str, str]]) -> dict[str, str]:
             hint = f"did you mean {near[0]}? " if near else ""
             # A name that could be anything is not repeated: an answer never carries what was sent.
             harmless = name if name.isascii() and name.isidentifier() and len(name) <= 32 else ""
-            raise BadQuery(harmless, f"there is no such parameter; {hint}These exist: {', '.join(_NAMES)}")
+            raise BadQuery(harmless, f"there is no such parameter; {hint}there are {', '.join(_NAMES)}")
         if name in given:
             raise BadQuery(name, f"{name} may be given once only")
         given[name] = value

@@ -6,20 +6,22 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, ConfigDict, StrictBool, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
-from heatfleet.api.problems import PROBLEMS, BadRequest, problem_responses
+from heatfleet.api.decode import decode_json
+from heatfleet.api.handlers import once_only
+from heatfleet.api.problems import BadRequest, problem_responses
 from heatfleet.api.schemas import LastOrder
 from heatfleet.commands import Listener
 from heatfleet.domain.commands import Audience
-from heatfleet.domain.messages import ID_PATTERN
-from heatfleet.errors import BadQuery
+from heatfleet.domain.messages import ID_PATTERN, ID_RULE, is_id
+from heatfleet.errors import BadMessage, BadQuery
 from heatfleet.wiring import Services
 
-DEVICES_MAX = 1_000
-"""Devices that one stream may name."""
+DEVICES_MAX = 400
+"""Devices that one stream may name: so many ids of usual length fit into a request's head."""
 
 EVENT_EXAMPLE = (
     "event: command\n"
@@ -39,7 +41,7 @@ class Order(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"device_id": "bfadafebb608a154206aqu", "switch": True}]})
 
     device_id: Id
-    switch: StrictBool
+    switch: bool
 
 
 class Sent(BaseModel):
@@ -54,16 +56,28 @@ class CommandOut(LastOrder):
     device_id: str
 
 
-async def _only_json(request: Request) -> None:
+async def _order(request: Request) -> Order:
+    """The order in the body, read as strictly as a message; the framework would take NaN and other encodings."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise BadRequest("unsupported-type", PROBLEMS["unsupported-type"].advice)
+        raise BadRequest("unsupported-type", "Set the header Content-Type: application/json.")
+    order = decode_json(await request.body())
+    if not isinstance(order, dict):
+        raise BadMessage("bad-field", "an order must be a JSON object")
+    device_id, switch = order.get("device_id"), order.get("switch")
+    if not is_id(device_id):
+        raise BadMessage("bad-id", f"device_id must be {ID_RULE}", "/device_id")
+    if not isinstance(switch, bool):
+        raise BadMessage("bad-field", "switch must be true or false", "/switch")
+    return Order(device_id=device_id, switch=switch)
 
 
 @router.post(
     "/send",
     summary="Switch a heater on or off",
-    dependencies=[Depends(_only_json)],
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": Order.model_json_schema()}}}
+    },
     responses={
         200: {
             "headers": {
@@ -78,6 +92,7 @@ async def _only_json(request: Request) -> None:
             "too-large",
             "unsupported-type",
             "bad-field",
+            "bad-id",
             "bad-query",
             "key-reused",
             "bus-unavailable",
@@ -88,7 +103,7 @@ async def _only_json(request: Request) -> None:
 async def send(
     request: Request,
     response: Response,
-    order: Order,
+    order: Annotated[Order, Depends(_order)],
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -128,6 +143,7 @@ async def _orders(
     ] = None,
 ) -> AsyncIterator[Listener]:
     """The orders asked for, until the caller hangs up or the server begins to stop."""
+    once_only(request, "product_id")
     if bool(device_id) == bool(product_id):
         raise BadQuery("device_id", "say whose orders: one or more device_id, or one product_id")
     services: Services = request.state.services
@@ -159,6 +175,7 @@ async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator
 
     A caller that comes back with the header `Last-Event-ID`, as every EventSource does, misses none and reads none
     twice. One that reads too slowly is hung up on, and comes back. A comment every 15 s keeps the connection alive.
+    The stream does not end, so "Try it out" cannot show it: use `curl -N`.
     """
     async for record in orders:
         data = {**record.command.attributes(), **record.command.message()}

@@ -74,5 +74,4 @@ class SmallBodies:
 
 
 def _too_large() -> HTTPException:
-    # Closing spares both sides the rest of a body that nobody will read.
-    return HTTPException(413, headers={"Connection": "close"})
+    return HTTPException(413)

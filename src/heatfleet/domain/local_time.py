@@ -22,7 +22,7 @@ _AROUND = 2 * SLOTS_PER_DAY
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?"
-_DATE_TIME = re.compile(rf"{_DATE.pattern}[Tt]{_TIME}(?:[Zz]|[+-][0-9]{{2}}:[0-9]{{2}})?")
+_DATE_TIME = re.compile(rf"{_DATE.pattern}[Tt]{_TIME}(?:[Zz]|[+-][0-9]{{2}}:[0-5][0-9])?")
 _LOST_PLUS = re.compile(r".*[0-9] [0-9]{2}:[0-9]{2}")
 
 
@@ -108,10 +108,14 @@ def _change(zone: tzinfo, before: int, after: int, offset_s: int) -> int:
     return after
 
 
+_NO_PLACES = {"localtime", "Factory"}
+"""What some systems keep among their zones: the machine's own, and the lack of one."""
+
+
 @cache
 def _zone_names() -> dict[str, str]:
     """Every zone there is, by its name in small letters."""
-    return {name.lower(): name for name in sorted(available_timezones())}
+    return {name.lower(): name for name in sorted(available_timezones() - _NO_PLACES)}
 
 
 def _moment(text: str) -> datetime:
