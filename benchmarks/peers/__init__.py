@@ -1,0 +1,1 @@
+"""What people would write or install instead, measured beside Heatfleet in the same run."""
