@@ -6,9 +6,10 @@ import sys
 from dataclasses import asdict
 
 from benchmarks import batch, report, rollup, single
-from benchmarks.results import Result, Unmeasurable, save
+from benchmarks.results import ORDER, Result, Unmeasurable, save
 
-BENCHMARKS = {"single": single.measure, "batch": batch.measure, "rollup": rollup.measure, "report": report.measure}
+MEASURE = (single.measure, batch.measure, rollup.measure, report.measure)
+BENCHMARKS = dict(zip(ORDER, MEASURE, strict=True))
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ FOLDER = Path(__file__).with_name("results")
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results: written by `make bench ARGS=--write` -->", "<!-- end of results -->"
 
+ORDER = ("single", "batch", "rollup", "report")
 _LEAF = re.compile(r"[\[{][^\[\]{}]*[\]}]")
 
 Round = Mapping[str, float]
@@ -97,7 +98,7 @@ def save(results: Mapping[str, Result]) -> Path:
     newest: dict[str, Result] = {}
     for file in sorted(FOLDER.glob("*.json")):
         newest |= {name: Result(**one) for name, one in json.loads(file.read_text(encoding="utf-8")).items()}
-    sections = "\n".join(newest[name].markdown() for name in sorted(newest))
+    sections = "\n".join(newest[name].markdown() for name in sorted(newest, key=ORDER.index))
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     README.write_text(f"{before}{BEGIN}\n\n{sections}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
     return path

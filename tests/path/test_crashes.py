@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 
@@ -22,16 +23,24 @@ WAIT_S = 60.0
 
 
 class Misfortune:
-    """Strikes each time the fleet has posted some more: a process dies by SIGKILL in the midst of its work."""
+    """Strikes each time the fleet has posted some more: a process dies by SIGKILL while the fleet goes on posting."""
 
-    def __init__(self, server: WholeServer, at_messages: list[int], strike: list[Callable[[], None]]) -> None:
-        self._server = server
-        self._due = list(zip(at_messages, strike, strict=True))
+    def __init__(self, at_messages: list[int], strikes: list[Callable[[], None]]) -> None:
+        self._due = list(zip(at_messages, strikes, strict=True))
+        self._thread = ThreadPoolExecutor(1)
+        self._under_way: list[Future[None]] = []
 
     def __call__(self, progress: Progress) -> None:
-        """Strike if it is time; the posts that are under way find out for themselves."""
+        """Strike if it is time, beside the posts that are under way; they find out for themselves."""
         if self._due and progress.messages >= self._due[0][0]:
-            self._due.pop(0)[1]()
+            self._under_way.append(self._thread.submit(self._due.pop(0)[1]))
+
+    def is_over(self) -> bool:
+        """Whether all has struck, and what was struck is up again."""
+        self._thread.shutdown()
+        for strike in self._under_way:
+            strike.result()
+        return not self._due
 
 
 def kill_server(server: WholeServer) -> Callable[[], None]:
@@ -56,19 +65,18 @@ def survives(server: WholeServer, fleet: Lived, strikes: list[Callable[[], None]
     """The fleet posts and the report is the one of a quiet day; gives how often the fleet had to try again."""
     server.expect_errors = True  # the log says so when the rollup process dies
     step = len(fleet.lines) // (len(strikes) + 1)
-    misfortune = Misfortune(server, [step * (number + 1) for number in range(len(strikes))], strikes)
+    misfortune = Misfortune([step * (number + 1) for number in range(len(strikes))], strikes)
 
     async def post_and_verify() -> int:
         options = replace(fleet.options, url=server.base_url)
         result = await run(options, on_progress=misfortune, patience_s=WAIT_S)
         assert result.posted.refused == 0
+        assert await asyncio.to_thread(misfortune.is_over)
         # Verified as soon as the server's own rollup has counted the last reading.
         assert (await verify(result.account, server.base_url, settle_s=WAIT_S)).exact
         return result.posted.retries
 
     retries = asyncio.run(post_and_verify())
-
-    assert not misfortune._due
     assert expected_report(fleet.readings, milliseconds("2026-11-01")) == server.client.get("/report").json()
     assert server.stop() == 0
     with closing(open_store(server.store_url, writable=False)) as store:

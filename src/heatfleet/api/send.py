@@ -167,7 +167,7 @@ async def _orders(
             "description": "Server-sent events, without end.",
             "content": {"text/event-stream": {"examples": {"order": {"value": EVENT_EXAMPLE}}}},
         },
-        **problem_responses("bad-query", "store-unavailable"),
+        **problem_responses("bad-query", "head-too-large", "store-unavailable"),
     },
 )
 async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator[ServerSentEvent]:

@@ -53,7 +53,8 @@ def swap_ahead(connection: apsw.Connection, ahead: Sums) -> Sums:
 def drop_empty(connection: apsw.Connection, after_slot: int) -> None:
     """Delete the rows after a slot that adding and taking away left with nothing."""
     connection.execute(
-        "DELETE FROM slot_sum WHERE slot > ? AND known_ms = 0 AND temperature_known_ms = 0 AND devices_day = 0",
+        "DELETE FROM slot_sum WHERE product IN (SELECT id FROM product) AND slot > ?"
+        " AND known_ms = 0 AND temperature_known_ms = 0 AND devices_day = 0",
         (after_slot,),
     )
 

@@ -33,7 +33,7 @@ CREATE TABLE slot_sum (
     devices              INTEGER NOT NULL DEFAULT 0,  -- distinct devices with known power in this slot,
     devices_hour         INTEGER NOT NULL DEFAULT 0,  --   in the 4 slots that end with it,
     devices_day          INTEGER NOT NULL DEFAULT 0,  --   in the 96 slots that end with it
-    PRIMARY KEY (slot, product)
+    PRIMARY KEY (product, slot)  -- a report reads one product, or the fleet, over a range
 ) STRICT, WITHOUT ROWID;
 
 -- What the newest values will add after as_of_ms if no device speaks again: the part of slot_sum still to come.
