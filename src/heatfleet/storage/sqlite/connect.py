@@ -19,7 +19,7 @@ APPLICATION_ID = int.from_bytes(b"HEAT")
 
 
 class _NotYetMade(SetupError):
-    """A file without a schema: its writer has only begun it."""
+    """A file that is not there, or without a schema: its writer may be about to make it."""
 
 
 Once = tuple[str, tuple[int, ...]]
@@ -52,7 +52,7 @@ def open_database(path: Path, kind: str, *, writable: bool, once: Once | None = 
         else:
             if not path.exists():
                 msg = f"there is no database {path}; `heatfleet db init` or a started server makes one"
-                raise SetupError(msg)
+                raise _NotYetMade(msg)
             flags = apsw.SQLITE_OPEN_READONLY
         connection = apsw.Connection(str(path), flags=flags)
         try:
