@@ -31,6 +31,13 @@ class Columns:
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
+def ranks_by_name(names: dict[int, str]) -> Ints:
+    """At each product's number its rank by name: of several products named at one instant the greatest name counts."""
+    ranks = np.zeros(max(names) + 1, np.int64)
+    ranks[sorted(names, key=names.__getitem__)] = np.arange(len(names))
+    return ranks
+
+
 def order_by(major: Ints, minor: Ints) -> Ints:
     """The order that sorts by two columns of whole numbers, ``major`` first; equal rows in any order."""
     if not len(major):

@@ -4,7 +4,7 @@ import numpy as np
 
 from heatfleet.domain.slots import SLOT_MS, SLOTS_PER_DAY, SLOTS_PER_HOUR
 from heatfleet.storage.base import Column, Figures
-from heatfleet.storage.sqlite.columns import Readings, Row, moments
+from heatfleet.storage.sqlite.columns import Readings, Row, moments, ranks_by_name
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.integrate import clipped, pieces, segments, sums
 
@@ -28,9 +28,7 @@ def reckon_device(
     readings = Readings.of_rows(_rows(history, device, lifetime_ms, start_ms, end_ms))
     # A rollup may place a reading of a new product while we look; it counts the next time.
     readings = readings.take(np.isin(readings.product, list(product_names)))
-    rank = np.zeros(max(product_names) + 1, np.int64)
-    for place, number in enumerate(sorted(product_names, key=product_names.__getitem__)):
-        rank[number] = place
+    rank = ranks_by_name(product_names)
     life = segments(moments(readings.as_set(rank), rank), hold_ms)
     known = pieces(clipped(life, start_ms, min(end_ms, as_of_ms)))
     if product is not None:

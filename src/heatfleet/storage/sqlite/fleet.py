@@ -7,7 +7,7 @@ counted as time goes on.
 import apsw
 import numpy as np
 
-from heatfleet.storage.sqlite.columns import Floats, Ints, Moments
+from heatfleet.storage.sqlite.columns import Floats, Ints, Moments, ranks_by_name
 from heatfleet.storage.sqlite.connect import select
 from heatfleet.storage.sqlite.names import NameIndex, Names
 
@@ -63,10 +63,7 @@ class Fleet:
 
     def _load_products(self) -> None:
         names = dict(select(self._connection, "SELECT id, name FROM product"))
-        # Ranks order products by name; the definition lets the greatest name count among readings of equal time.
-        self.product_rank: Ints = np.zeros(max(names) + 1, np.int64)
-        for rank, number in enumerate(sorted(names, key=names.__getitem__)):
-            self.product_rank[number] = rank
+        self.product_rank = ranks_by_name(names)
         del names[FLEET]
         if names:
             self._product_index = NameIndex()
