@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
 import httpx2
 
 from heatfleet.storage import open_store
@@ -156,3 +158,15 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def blocked_store(server: RunningServer) -> Iterator[None]:
+    """Hold the journal's write lock from outside, as a careless backup would."""
+    [journal] = server.store_path.with_name("heatfleet.db.d").glob("journal-*.db")
+    connection = apsw.Connection(str(journal))
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+    finally:
+        connection.close()

@@ -3,14 +3,12 @@
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import apsw
 import httpx2
 
-from tests.serving import RunningServer, message
+from tests.serving import RunningServer, blocked_store, message
 
 
 def post_of(device_id: str) -> bytes:
@@ -19,18 +17,6 @@ def post_of(device_id: str) -> bytes:
     return (
         b"POST /message HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     ) + body
-
-
-@contextmanager
-def blocked_store(server: RunningServer) -> Iterator[None]:
-    """Hold the journal's write lock from outside, as a careless backup would."""
-    [journal] = server.store_path.with_name("heatfleet.db.d").glob("journal-*.db")
-    connection = apsw.Connection(str(journal))
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-    finally:
-        connection.close()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

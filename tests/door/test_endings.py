@@ -4,30 +4,16 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import apsw
 import pytest
 
 from tests.door.wire import Answer, Wire, readings, request
-from tests.serving import RunningServer, message
+from tests.serving import RunningServer, blocked_store, message
 
 REQUEST = request(readings(1))
 LIVEZ = request(method="GET", path="/livez")
-
-
-@contextmanager
-def blocked_store(server: RunningServer) -> Iterator[None]:
-    """Hold the journal's write lock from outside."""
-    [journal] = server.store_path.with_name("heatfleet.db.d").glob("journal-*.db")
-    connection = apsw.Connection(str(journal))
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-    finally:
-        connection.close()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
