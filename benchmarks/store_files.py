@@ -14,6 +14,7 @@ from benchmarks.results import Unmeasurable
 from benchmarks.servers import STORE, environment
 from heatfleet.domain.messages import Reading
 from heatfleet.storage import open_store
+from heatfleet.storage.block import Block
 
 
 def fill_journal(folder: Path, readings: Iterable[Reading], *, a_commit: int) -> int:
@@ -22,7 +23,7 @@ def fill_journal(folder: Path, readings: Iterable[Reading], *, a_commit: int) ->
     remaining: Iterator[Reading] = iter(readings)
     with closing(open_store(f"sqlite:///{folder / STORE}")) as store:
         while part := list(islice(remaining, a_commit)):
-            store.append(part, time.time_ns() // 1_000_000)
+            store.append([Block.of(part)], time.time_ns() // 1_000_000)
             count += len(part)
     return count
 

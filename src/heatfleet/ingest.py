@@ -6,21 +6,23 @@ on the loop's thread, so nothing here needs a lock.
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import chain
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 import structlog
 
-from heatfleet.domain.messages import Reading
+from heatfleet.domain.messages import PlainReading
 from heatfleet.errors import Overloaded, Refused, StoreUnavailable
 from heatfleet.metrics import Metrics
 from heatfleet.storage.base import Store
+from heatfleet.storage.block import Block
 
 COMMIT_READINGS_MAX = 100_000
+COMMIT_REQUESTS_MAX = 1024
 """One commit takes no more than this (or one request alone), so that none lasts long."""
 STUCK_S = 2.0
 """A commit that runs longer means a locked or dying disk: new readings are refused until it ends."""
@@ -28,15 +30,15 @@ TROUBLE_S = 30.0
 """So long after a failed commit the server counts as not ready, if no later one succeeds."""
 
 GATHER_REQUESTS_MAX = 128
-GATHER_QUIET_TURNS = 16
 GATHER_S = 0.001
-"""After a commit, the next one waits for as many requests as were in flight, though for no more than this many, not
-longer than this, and not when so many turns of the loop brought none."""
+"""After a commit, the next one waits for as many requests as were in flight, though for no more than this many, and not
+longer than this."""
 
 log = structlog.get_logger(__name__)
 
 Done = Callable[[Refused | None], object]
 """Told once, on the loop's thread: ``None`` when the readings are durable, else why none of them was kept."""
+Request = tuple[Sequence[PlainReading] | Block, Done]
 
 
 class Ingest:
@@ -48,15 +50,16 @@ class Ingest:
         self._clock = clock
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[Sequence[Reading], Done]] = deque()
+        self._waiting: deque[Request] = deque()
         self._readings = 0
-        self._commit: list[tuple[Sequence[Reading], Done]] = []
+        self._commit: list[Done] = []
+        self._commit_readings = 0
         self._commit_began_s = 0.0
-        self._gathering = False
+        self._awaited = 1
         self._trouble: Refused | None = None
         self._trouble_s = 0.0
         self._closed: asyncio.Future[None] | None = None
-        self._commits: SimpleQueue[list[tuple[Sequence[Reading], Done]] | None] = SimpleQueue()
+        self._commits: SimpleQueue[list[Block] | None] = SimpleQueue()
         # A daemon, so that a disk that never answers cannot keep a process that was told to leave.
         self._writer = Thread(target=self._write, name="heatfleet-writer", daemon=True)
         self._writer.start()
@@ -91,19 +94,21 @@ class Ingest:
         if error := self.refusal(readings):
             raise error
 
-    def put(self, readings: Sequence[Reading], done: Done) -> None:
+    def put(self, readings: Sequence[PlainReading] | Block, done: Done) -> None:
         """Accept readings; ``done`` is called once they are durable, or with the reason why none of them is.
 
         Raises what ``check`` raises; then ``done`` is never called.
         """
-        if error := self.refusal(len(readings)):
-            raise error
-        self._readings += len(readings)
+        size = len(readings)
+        # Nothing of what may lead to a refusal is there: worth a look of its own, at every message.
+        if self._closed is not None or self._commit or self._readings + size > self._readings_max:
+            self.check(size)
+        self._readings += size
         self._waiting.append((readings, done))
-        if not self._commit and not self._gathering:
+        if len(self._waiting) >= self._awaited and not self._commit:
             self._begin()
 
-    async def write(self, readings: Sequence[Reading]) -> None:
+    async def write(self, readings: Sequence[PlainReading] | Block) -> None:
         """As ``put``, for who can wait; raises the reason. Cancelling the wait does not cancel the commit."""
         durable: asyncio.Future[None] = self._loop.create_future()
 
@@ -121,69 +126,96 @@ class Ingest:
     async def close(self) -> None:
         """Accept no more, commit what was accepted, stop the writer."""
         self._closed = self._loop.create_future()
-        if self._commit or self._gathering:
+        self._awaited = 1
+        if self._waiting and not self._commit:
+            self._begin()
+        if self._commit:
             await self._closed
         self._commits.put(None)
         self._writer.join()
 
     def _begin(self) -> None:
         """Hand the oldest that wait to the writer, as many as fit into one commit."""
-        size = 0
-        while self._waiting and (not size or size + len(self._waiting[0][0]) <= COMMIT_READINGS_MAX):
-            item = self._waiting.popleft()
-            size += len(item[0])
-            self._commit.append(item)
+        waiting, commit, size = self._waiting, self._commit, 0
+        blocks: list[Block] = []
+        loose: list[PlainReading] = []
+        while waiting and len(commit) < COMMIT_REQUESTS_MAX:
+            readings, done = waiting[0]
+            if size and size + len(readings) > COMMIT_READINGS_MAX:
+                break
+            size += len(readings)
+            commit.append(done)
+            if isinstance(readings, Block):
+                blocks.append(readings)
+            else:
+                loose += readings
+            waiting.popleft()
+        # Packed here, where they were made a moment ago: the other thread's core would have to fetch every object.
+        if loose:
+            blocks.append(Block.of(loose))
+        self._commit_readings = size
         self._commit_began_s = self._loop.time()
-        self._commits.put(self._commit)
+        self._commits.put(blocks)
 
     def _end(self, error: Refused | None) -> None:
         """Answer for the commit that ended, and begin the next one."""
         self._log(error)
         commit, self._commit = self._commit, []
-        size = sum(len(readings) for readings, _ in commit)
+        size = self._commit_readings
         self._readings -= size
         self._metrics.commit_seconds.observe(self._loop.time() - self._commit_began_s)
         if error is None:
             self._metrics.commit_readings.observe(size)
             self._metrics.readings.inc(size)
         in_flight = len(commit) + len(self._waiting)
-        self._gathering = True
-        for _, done in commit:
+        self._awaited = sys.maxsize  # whoever sends again while the others are being told waits for them
+        for done in commit:
             try:
                 done(error)
             except Exception:
                 # One that cannot be told must not keep the others from being told.
                 log.exception("an answer could not be given")
-        self._gather(min(in_flight, GATHER_REQUESTS_MAX), len(self._waiting), 0, self._loop.time() + GATHER_S)
+        # Those who were just answered are given a moment to send again. Otherwise two groups take turns, each waiting
+        # while the other is written, and it takes twice the commits.
+        self._awaited = min(in_flight, GATHER_REQUESTS_MAX) if self._closed is None else 1
+        self._go_on()
 
-    def _gather(self, awaited: int, before: int, quiet_turns: int, until_s: float) -> None:
-        """Give those who were just answered a moment to send again, and then begin the next commit.
-
-        Otherwise two groups take turns, each waiting while the other is written, and it takes twice the commits.
-        Each turn of the loop reads the sockets; a timer of uvloop would be too coarse.
-        """
-        waiting = len(self._waiting)
-        quiet_turns = quiet_turns + 1 if waiting == before else 0
-        more_may_come = 1 < awaited > waiting and quiet_turns < GATHER_QUIET_TURNS
-        if more_may_come and self._closed is None and self._loop.time() < until_s:
-            self._loop.call_soon(self._gather, awaited, waiting, quiet_turns, until_s)
-            return
-        self._gathering = False
-        if waiting:
+    def _go_on(self) -> None:
+        """Begin the next commit, if enough wait for one."""
+        if len(self._waiting) >= self._awaited:
             self._begin()
-        elif self._closed is not None:
+        elif self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
+
+    def _wait_no_longer(self) -> None:
+        """Who was awaited did not come in time."""
+        self._awaited = 1
+        if not self._commit:
+            self._go_on()
 
     def _write(self) -> None:
         """The writer's thread: one commit after the other, until told to stop."""
-        while (commit := self._commits.get()) is not None:
-            error = self._append(list(chain.from_iterable(readings for readings, _ in commit)))
-            with suppress(RuntimeError):  # the loop was closed in haste: nobody waits any more
-                self._loop.call_soon_threadsafe(self._end, error)
+        patience_s: float | None = None
+        while True:
+            try:
+                blocks = self._commits.get(timeout=patience_s)
+            except Empty:
+                patience_s = None
+                self._tell(self._wait_no_longer)
+                continue
+            if blocks is None:
+                return
+            error = self._append(blocks)
+            patience_s = GATHER_S
+            self._tell(self._end, error)
 
-    def _append(self, readings: list[Reading]) -> Refused | None:
+    def _tell(self, what: Callable[..., object], *values: object) -> None:
+        with suppress(RuntimeError):  # the loop was closed in haste: nobody waits any more
+            self._loop.call_soon_threadsafe(what, *values)
+
+    def _append(self, blocks: list[Block]) -> Refused | None:
         try:
-            self._store.append(readings, self._clock())
+            self._store.append(blocks, self._clock())
         except Refused as error:
             return error
         except Exception as error:  # noqa: BLE001  # the writer lives on, whatever happens

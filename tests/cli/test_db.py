@@ -13,6 +13,7 @@ import pytest
 from heatfleet.cli.exits import ExitCode
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.storage import open_store
+from heatfleet.storage.block import Block
 from tests.cli.conftest import Run
 
 NOON_MS = 1_732_622_400_000
@@ -21,7 +22,7 @@ NOON_MS = 1_732_622_400_000
 def append(url: str, *readings: Reading) -> None:
     """Keep readings as a server does."""
     with closing(open_store(url)) as store:
-        store.append(readings, received_ms=NOON_MS)
+        store.append([Block.of(readings)], received_ms=NOON_MS)
 
 
 def test_init_makes_a_database_that_info_tells_of(run: Run) -> None:

@@ -10,6 +10,7 @@ from heatfleet.cli import doctor
 from heatfleet.cli.exits import ExitCode
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.storage import open_store
+from heatfleet.storage.block import Block
 from tests.cli.conftest import Run
 
 NOWHERE = ("--url", "http://127.0.0.1:9")
@@ -113,7 +114,7 @@ def test_clock_that_fell_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 def test_rollup_that_stands_still(run: Run) -> None:
     """Readings that wait for much longer than a rollup period are a warning with its cure."""
     with closing(open_store("sqlite:///x.db")) as store:
-        store.append([Reading("d1", "p1", POWER, 1_732_622_400_000, 1000.0)], received_ms=1_732_622_400_000)
+        store.append([Block.of([Reading("d1", "p1", POWER, 1_732_622_400_000, 1000.0)])], received_ms=1_732_622_400_000)
     checks = findings(run, HEATFLEET_STORE="sqlite:///x.db")
 
     assert checks["rollup"]["state"] == "warn"

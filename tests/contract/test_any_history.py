@@ -13,6 +13,7 @@ from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
 from heatfleet.domain.slots import DAY_MS, HOUR_MS, SLOT_MS
 from heatfleet.storage import open_store
 from heatfleet.storage.base import DeviceFilter, DeviceState, Store
+from heatfleet.storage.block import Block
 from tests import oracle
 from tests.oracle import defined, told
 
@@ -112,7 +113,7 @@ def test_any_story_ends_with_the_figures_of_the_definition(
         said: list[Reading] = []
         for step in story.steps:
             for start in range(0, len(step.said), 5):
-                server.append(step.said[start : start + 5], START_MS)
+                server.append([Block.of(step.said[start : start + 5])], START_MS)
             said += step.said
             if not step.said and step.now_ms:
                 handle: Any = (server, by_hand)[step.handle]

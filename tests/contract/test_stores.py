@@ -13,6 +13,7 @@ from heatfleet.domain.slots import HOUR_MS, SLOT_MS, slot_of
 from heatfleet.errors import SetupError
 from heatfleet.storage import open_store
 from heatfleet.storage.base import DeviceFilter, Store
+from heatfleet.storage.block import Block
 from tests.oracle import defined, told
 
 # The table of backends: a name, and how to give one an address in a fresh folder.
@@ -41,7 +42,7 @@ def store(url: str) -> Iterator[Store]:
 
 def append(store: Store, readings: Sequence[Reading]) -> None:
     """Append as a server would, taking the readings' arrival as now."""
-    store.append(readings, NOW_MS)
+    store.append([Block.of(readings)], NOW_MS)
 
 
 moments_ms = st.one_of(
@@ -202,7 +203,7 @@ def test_devices_are_listed_by_filter_and_page(store: Store) -> None:
 
 def test_the_lag_is_the_age_of_what_no_figure_counts(store: Store) -> None:
     """Accepted readings age until a rollup takes them."""
-    store.append([Reading("a", "p", POWER, MIDNIGHT_MS, 700.0)], MIDNIGHT_MS + 1000)
+    store.append([Block.of([Reading("a", "p", POWER, MIDNIGHT_MS, 700.0)])], MIDNIGHT_MS + 1000)
     before = store.status(MIDNIGHT_MS + 61_000)
     store.rollup(MIDNIGHT_MS + 61_000)
     after = store.status(MIDNIGHT_MS + 62_000)

@@ -13,6 +13,7 @@ import pytest
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.errors import StoreUnavailable
 from heatfleet.storage import open_store
+from heatfleet.storage.block import Block
 from tests.oracle import HOLD_MS, defined, told
 from tests.serving import RunningServer, clean_environment, free_port, message, ndjson
 
@@ -139,11 +140,11 @@ def test_a_rollup_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
     now_ms = START_MS + 365 * 24 * 3_600_000
     said = batch(0)
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append(said, now_ms)
+        store.append([Block.of(said)], now_ms)
         store.rollup(now_ms)
         before = told(store.figures())
         for number in range(1, 40):
-            store.append(batch(number), now_ms)
+            store.append([Block.of(batch(number))], now_ms)
             said += batch(number)
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file:

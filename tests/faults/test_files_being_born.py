@@ -11,6 +11,7 @@ import pytest
 
 from heatfleet.domain.messages import Reading
 from heatfleet.storage import open_store
+from heatfleet.storage.block import Block
 
 TIME_MS = 1_732_631_573_782
 
@@ -47,7 +48,7 @@ def test_a_rollup_killed_at_making_a_day_file(when: str, tmp_path: Path) -> None
     """The device is still reported, the server opens the store again, and the next rollup makes the file good."""
     url = f"sqlite:///{tmp_path / 'heatfleet.db'}"
     with closing(open_store(url)) as store:
-        store.append([Reading("d1", "p1", 0, TIME_MS, 1000.0)], TIME_MS)
+        store.append([Block.of([Reading("d1", "p1", 0, TIME_MS, 1000.0)])], TIME_MS)
     ended = subprocess.run([sys.executable, "-c", _CUT_OFF, url, when], check=False)
     assert -signal.SIGKILL == ended.returncode
 
@@ -64,7 +65,7 @@ def test_a_journal_file_that_is_just_being_made(tmp_path: Path) -> None:
     """Whoever looks at the journal then sees what is in the older files; no SetupError, which ends a rollup process."""
     url = f"sqlite:///{tmp_path / 'heatfleet.db'}"
     with closing(open_store(url)) as store:
-        store.append([Reading("d1", "p1", 0, TIME_MS, 1000.0)], TIME_MS)
+        store.append([Block.of([Reading("d1", "p1", 0, TIME_MS, 1000.0)])], TIME_MS)
         (tmp_path / "heatfleet.db.d" / "journal-000000000002.db").touch()  # as SQLite leaves it at first
 
         assert store.status(TIME_MS + 1000).lag_ms >= 0

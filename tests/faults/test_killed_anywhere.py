@@ -8,6 +8,7 @@ import pytest
 
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.storage import open_store
+from heatfleet.storage.block import Block
 from tests.faults.test_rollup_cut_off import NOW_MS, START_MS, a_history, killed_at_statement, the_figures_are_right
 from tests.oracle import HOLD_MS
 
@@ -20,7 +21,7 @@ def test_a_server_starts_after_a_rollup_was_killed_anywhere(tmp_path: Path) -> N
     while died:
         url = f"sqlite:///{tmp_path}/heatfleet-{number}.db"
         with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-            store.append(said, NOW_MS)
+            store.append([Block.of(said)], NOW_MS)
 
         def rollup(url: str = url) -> None:
             with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as store:
@@ -29,7 +30,7 @@ def test_a_server_starts_after_a_rollup_was_killed_anywhere(tmp_path: Path) -> N
         died = killed_at_statement(number, rollup)
         with closing(open_store(url, hold_ms=HOLD_MS)) as store:
             store.device_figures("a")
-            store.append(said, NOW_MS)
+            store.append([Block.of(said)], NOW_MS)
             store.rollup(NOW_MS)
 
             assert the_figures_are_right(store, said)
@@ -44,7 +45,7 @@ def test_a_rollup_killed_at_any_statement_to_the_last_is_made_good(seed: int, tm
     said: list[Reading] = []
     for batch in a_history(dice):
         with closing(open_store(url, hold_ms=HOLD_MS, writable=True)) as store:
-            store.append(batch, NOW_MS)
+            store.append([Block.of(batch)], NOW_MS)
         said += batch
 
         def rollup() -> None:

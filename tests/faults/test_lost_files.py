@@ -8,6 +8,7 @@ import pytest
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.errors import SetupError
 from heatfleet.storage import open_store
+from heatfleet.storage.block import Block
 from tests.oracle import HOLD_MS
 
 START_MS = 1_732_579_200_000
@@ -18,7 +19,7 @@ def test_day_files_without_their_main_file_are_not_taken_over(tmp_path: Path) ->
     """A new main file would number devices anew; the server refuses it, and so does a rollup."""
     url = f"sqlite:///{tmp_path}/heatfleet.db"
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append([Reading("a", "p", POWER, START_MS, 1.0)], NOW_MS)
+        store.append([Block.of([Reading("a", "p", POWER, START_MS, 1.0)])], NOW_MS)
         store.rollup(NOW_MS)
     for path in tmp_path.glob("heatfleet.db*"):
         if path.is_file():
@@ -36,7 +37,7 @@ def test_the_main_file_is_whole_by_itself_after_closing(tmp_path: Path) -> None:
     """What a rollup wrote is in the file itself, not in its write-ahead log, once the rollup is closed."""
     url = f"sqlite:///{tmp_path}/heatfleet.db"
     with closing(open_store(url, hold_ms=HOLD_MS)) as server:
-        server.append([Reading("a", "p", POWER, START_MS, 1.0)], NOW_MS)
+        server.append([Block.of([Reading("a", "p", POWER, START_MS, 1.0)])], NOW_MS)
         assert server.device("a") is None  # a reader stays open beside the rollup
         with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as rollup:
             rollup.rollup(NOW_MS)

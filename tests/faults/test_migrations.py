@@ -13,6 +13,7 @@ from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
 from heatfleet.domain.slots import DAY_MS, HOUR_MS
 from heatfleet.errors import SetupError
 from heatfleet.storage import open_ledger, open_store
+from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite import connect, journal
 from tests.faults.test_rollup_cut_off import killed_at_statement
 from tests.oracle import HOLD_MS, defined, told
@@ -40,11 +41,11 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store with figures, readings of two days in place, and more in three files of its journal."""
     address = f"sqlite:///{tmp_path}/heatfleet.db"
     with closing(open_store(address, hold_ms=HOLD_MS)) as store, monkeypatch.context() as patch:
-        store.append(SAID[:240], NOW_MS)
+        store.append([Block.of(SAID[:240])], NOW_MS)
         store.rollup(NOW_MS)
         patch.setattr(journal, "FILE_BYTES_MAX", 0)
         for start in range(240, 300, 20):
-            store.append(SAID[start : start + 20], NOW_MS)
+            store.append([Block.of(SAID[start : start + 20])], NOW_MS)
     open_ledger(address).close()
     return address
 
@@ -192,7 +193,7 @@ def test_a_creation_that_is_cut_off_is_made_good(tmp_path: Path) -> None:
         deaths += killed_at_statement(number, make)
         make()
         with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-            store.append(SAID, NOW_MS)
+            store.append([Block.of(SAID)], NOW_MS)
             store.rollup(NOW_MS)
         assert the_figures_are_right(url)
     assert deaths > 10

@@ -13,6 +13,7 @@ from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
 from heatfleet.domain.slots import HOUR_MS
 from heatfleet.storage import open_store
 from heatfleet.storage.base import Store
+from heatfleet.storage.block import Block
 from tests.oracle import HOLD_MS, defined, told
 
 START_MS = 1_732_579_200_000
@@ -81,7 +82,7 @@ def test_a_rollup_killed_at_any_statement_is_made_good_by_the_next(seed: int, tm
     deaths = 0
     for batch in a_history(dice):
         with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-            store.append(batch, NOW_MS)
+            store.append([Block.of(batch)], NOW_MS)
         said += batch
 
         def rollup() -> None:
@@ -103,7 +104,7 @@ def test_a_rebuild_killed_at_any_statement_leaves_the_old_figures(tmp_path: Path
     url = f"sqlite:///{tmp_path}/heatfleet.db"
     said = [reading for batch in a_history(dice) for reading in batch]
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append(said, NOW_MS)
+        store.append([Block.of(said)], NOW_MS)
         store.rollup(NOW_MS)
 
     def rebuild() -> None:
@@ -125,10 +126,10 @@ def test_a_journal_of_many_files_is_read_in_order_and_cleared(tmp_path: Path, mo
     said = [batch for seed in range(8) for batch in a_history(random.Random(seed))]
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
         for batch in said:
-            store.append(batch, NOW_MS)
+            store.append([Block.of(batch)], NOW_MS)
     files = sorted(tmp_path.glob("heatfleet.db.d/journal-*.db"))
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append(said[0], NOW_MS)
+        store.append([Block.of(said[0])], NOW_MS)
         store.rollup(NOW_MS)
 
         assert len(files) > 1

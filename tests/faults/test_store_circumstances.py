@@ -10,6 +10,7 @@ from heatfleet.domain.messages import POWER, TEMPERATURE, TIME_MIN_MS, Reading
 from heatfleet.domain.slots import DAY_MS, HOUR_MS
 from heatfleet.errors import SetupError
 from heatfleet.storage import open_store
+from heatfleet.storage.block import Block
 from tests import oracle
 from tests.oracle import HOLD_MS, defined, told
 
@@ -35,7 +36,7 @@ def test_a_kept_rollup_sees_the_days_that_a_rollup_by_hand_made(url: str) -> Non
         closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as by_hand,
     ):
         for reading, handle in zip(said, (server, by_hand, server), strict=True):
-            server.append([reading], NOW_MS)
+            server.append([Block.of([reading])], NOW_MS)
             handle.rollup(NOW_MS)
 
         assert defined(said, NOW_MS) == told(server.figures())
@@ -46,12 +47,12 @@ def test_a_lost_journal_does_not_swallow_what_comes_after(url: str, tmp_path: Pa
     said = [Reading("a", "p", POWER, START_MS, 1.0), Reading("b", "p", POWER, START_MS, 1.0)]
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
         for _ in range(5):
-            store.append(said[:1], NOW_MS)
+            store.append([Block.of(said[:1])], NOW_MS)
         store.rollup(NOW_MS)
     for path in (tmp_path / "heatfleet.db.d").glob("journal*"):
         path.unlink()
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append(said[1:], NOW_MS)
+        store.append([Block.of(said[1:])], NOW_MS)
         store.rollup(NOW_MS)
 
         assert defined(said, NOW_MS) == told(store.figures())
@@ -60,7 +61,7 @@ def test_a_lost_journal_does_not_swallow_what_comes_after(url: str, tmp_path: Pa
 def test_a_journal_file_that_is_only_begun_is_empty(url: str, tmp_path: Path) -> None:
     """A rollup and a status that come while the server makes its next journal file do not mind."""
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append([Reading("a", "p", POWER, START_MS, 1.0)], NOW_MS)
+        store.append([Block.of([Reading("a", "p", POWER, START_MS, 1.0)])], NOW_MS)
         (tmp_path / "heatfleet.db.d" / "journal-000000000002.db").touch()
 
         assert 0 == store.status(NOW_MS).lag_ms
@@ -70,7 +71,7 @@ def test_a_journal_file_that_is_only_begun_is_empty(url: str, tmp_path: Path) ->
 def test_a_day_file_that_is_only_begun_is_empty(url: str, tmp_path: Path) -> None:
     """A question about one device that comes while a rollup makes a day's file is answered; a server starts too."""
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append([Reading("a", "p", POWER, START_MS, 1.0)], START_MS)
+        store.append([Block.of([Reading("a", "p", POWER, START_MS, 1.0)])], START_MS)
         store.rollup(START_MS + 1000)
         (tmp_path / "heatfleet.db.d" / "readings-2024-11-26.db").touch()
 
@@ -83,7 +84,7 @@ def test_far_apart_times_and_many_products_need_little_memory(url: str) -> None:
     said = [Reading("old", "p", POWER, TIME_MIN_MS, 1000.0)]
     said += [Reading(f"d{number}", f"p{number}", POWER, NOW_MS - 1000, 1.0) for number in range(60)]
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append(said, NOW_MS)
+        store.append([Block.of(said)], NOW_MS)
         tracemalloc.start()
         store.rollup(NOW_MS)
         peak_bytes = tracemalloc.get_traced_memory()[1]
@@ -98,7 +99,7 @@ def test_one_device_may_fill_a_part_of_a_rebuild(url: str, monkeypatch: pytest.M
     monkeypatch.setattr("heatfleet.storage.sqlite.days.READ_AT_ONCE", 5)
     said = [Reading(name, "p", POWER, START_MS + number, 1.0) for name in "ab" for number in range(12)]
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append(said, NOW_MS)
+        store.append([Block.of(said)], NOW_MS)
         store.rebuild(NOW_MS)
         store.rebuild(NOW_MS)
 
@@ -110,7 +111,7 @@ def test_a_reading_of_this_instant_counts_for_nothing_yet(url: str) -> None:
     now_ms = NOW_MS + 60_000
     said = [Reading("a", "p", POWER, now_ms - 1000, 1000.0), Reading("b", "p", POWER, now_ms, 1000.0)]
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append(said, now_ms)
+        store.append([Block.of(said)], now_ms)
         store.rollup(now_ms)
 
         assert defined(said, now_ms) == told(store.figures())
@@ -120,7 +121,7 @@ def test_an_earlier_now_gives_figures_of_the_later_or_of_the_earlier_one(url: st
     """The server's rollup lags five seconds behind one by hand; fleet and device figures still agree."""
     said = [Reading("a", "p", POWER, NOW_MS - 60_000, 1000.0), Reading("a", "p", POWER, NOW_MS - 2_000, 0.0)]
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append(said, NOW_MS)
+        store.append([Block.of(said)], NOW_MS)
         store.rollup(NOW_MS)
         store.rollup(NOW_MS - 5_000)
 
@@ -133,7 +134,7 @@ def test_a_clock_that_is_years_back_does_not_hang_the_rollup(url: str) -> None:
     """A rollup before the clock was set ends soon, and one after it is right."""
     said = [Reading("a", "p", POWER, START_MS, 1000.0)]
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
-        store.append(said, NOW_MS)
+        store.append([Block.of(said)], NOW_MS)
         store.rollup(NOW_MS)
         store.rollup(0)
         store.rollup(NOW_MS)
@@ -155,7 +156,7 @@ def test_the_greater_value_holds_over_a_gap_that_a_late_reading_fills(
         for code, minute, value in ((POWER, 1, 1.0), (POWER, 1, 2.0), (POWER, 50, 3.0), (TEMPERATURE, 30, 20.0)):
             batch = [Reading(name, "p", code, hour_start_ms + minute * 60_000, value) for name in names]
             said += batch
-            store.append(batch, now_ms)
+            store.append([Block.of(batch)], now_ms)
             store.rollup(now_ms)
 
         assert defined(said, now_ms) == told(store.figures())

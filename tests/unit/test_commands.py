@@ -11,6 +11,7 @@ from heatfleet.domain.commands import Command, CommandRecord
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.errors import BusUnavailable, KeyReused, NotFound, StoreUnavailable
 from heatfleet.storage import open_ledger
+from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite.ledger import SqliteLedger
 from tests.unit.gated_desk import NOW_MS, TTL_S, devices, open_office
 
@@ -44,7 +45,7 @@ async def test_an_order_is_published(tmp_path: Path) -> None:
 async def test_an_order_names_the_product_of_its_device(tmp_path: Path) -> None:
     """The product is the one that the device was last heard as."""
     async with open_office(tmp_path) as office:
-        office.store.append([Reading("d1", "ixhko1cls7lzpwsf", POWER, NOW_MS, 1500.0)], NOW_MS)
+        office.store.append([Block.of([Reading("d1", "ixhko1cls7lzpwsf", POWER, NOW_MS, 1500.0)])], NOW_MS)
         office.store.rollup(NOW_MS + 1)
         record = await office.desk.send("d1", switch=True)
 

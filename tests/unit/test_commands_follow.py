@@ -10,6 +10,7 @@ import pytest
 from heatfleet.commands import WAITING_MAX, Listener
 from heatfleet.domain.commands import Audience, CommandRecord
 from heatfleet.domain.messages import POWER, Reading
+from heatfleet.storage.block import Block
 from tests.unit.gated_desk import NOW_MS, TTL_S, Office, devices, open_office
 
 
@@ -43,7 +44,7 @@ async def test_a_product_is_followed(tmp_path: Path) -> None:
     """Who follows a product hears of every device that was last heard as that product, before and after."""
     async with open_office(tmp_path) as office:
         heard = [Reading("d1", "p", POWER, NOW_MS, 0.0), Reading("d2", "p", POWER, NOW_MS, 0.0)]
-        office.store.append([*heard, Reading("d3", "q", POWER, NOW_MS, 0.0)], NOW_MS)
+        office.store.append([Block.of([*heard, Reading("d3", "q", POWER, NOW_MS, 0.0)])], NOW_MS)
         office.store.rollup(NOW_MS + 1)
         before = [await office.desk.send(device_id, switch=True) for device_id in ("d1", "d3", "d9")]
         async with office.desk.follow(Audience(product_id="p")) as orders:

@@ -16,6 +16,8 @@ from heatfleet.errors import Overloaded, Refused, StoreUnavailable
 from heatfleet.ingest import Ingest
 from heatfleet.metrics import Metrics
 from heatfleet.storage import open_store
+from heatfleet.storage.block import Block
+from tests.blocks import readings_in
 
 NOW_MS = 1_768_068_000_000
 
@@ -28,10 +30,10 @@ class Gate:
         self.errors: list[Exception] = []
         self.open = Event()
 
-    def append(self, readings: Sequence[Reading], received_ms: int) -> None:
+    def append(self, blocks: Sequence[Block], received_ms: int) -> None:
         """Keep the readings once the gate is open."""
         assert NOW_MS == received_ms
-        self.commits.append(list(readings))
+        self.commits.append(readings_in(blocks))
         assert self.open.wait(10)
         if self.errors:
             raise self.errors.pop(0)
@@ -98,6 +100,31 @@ async def test_a_commit_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.gather(*waits)
 
         assert [1, 10, 12, 3, 8] == [len(commit) for commit in gate.commits]
+
+
+async def test_a_commit_has_a_limit_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the requests are, one commit answers for no more than so many of them."""
+    monkeypatch.setattr(module, "COMMIT_REQUESTS_MAX", 3)
+    gate = Gate()
+    async with ingesting(gate) as ingest:
+        waits = [asyncio.ensure_future(ingest.write(some(1))) for _ in range(8)]
+        await turns()
+        gate.open.set()
+        await asyncio.gather(*waits)
+
+        assert [1, 3, 3, 1] == [len(commit) for commit in gate.commits]
+
+
+async def test_packed_readings_are_committed_as_they_are() -> None:
+    """Blocks and loose readings share a commit; what is packed is not packed again."""
+    gate = Gate()
+    gate.open.set()
+    async with ingesting(gate) as ingest:
+        first = asyncio.ensure_future(ingest.write(some(1)))
+        waits = [ingest.write(Block.of(some(5, "packed"))), ingest.write(some(2, "loose"))]
+        await asyncio.gather(first, *waits)
+
+        assert [some(1), [*some(5, "packed"), *some(2, "loose")]] == gate.commits
 
 
 async def test_a_full_queue_refuses_at_once() -> None:

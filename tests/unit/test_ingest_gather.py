@@ -10,6 +10,7 @@ from heatfleet import ingest as module
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.ingest import Ingest
 from heatfleet.metrics import Metrics
+from heatfleet.storage.block import Block
 
 NOW_MS = 1_768_068_000_000
 ONE = [Reading("d", "p", POWER, NOW_MS, 1.0)]
@@ -21,9 +22,9 @@ class Counting:
     def __init__(self) -> None:
         self.commits: list[int] = []
 
-    def append(self, readings: Sequence[Reading], received_ms: int) -> None:
+    def append(self, blocks: Sequence[Block], received_ms: int) -> None:
         """Take them."""
-        self.commits.append(len(readings))
+        self.commits.append(sum(map(len, blocks)))
 
 
 @asynccontextmanager
@@ -44,24 +45,23 @@ async def talk(ingest: Ingest, times: int, turns_between: int) -> None:
 
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only turns count: a slow machine must not decide a test."""
+    """Who is awaited comes: a slow machine must not decide a test."""
     monkeypatch.setattr(module, "GATHER_S", 60.0)
 
 
 @pytest.mark.usefixtures("_patient")
 async def test_who_was_answered_together_is_written_together() -> None:
-    """Three clients that send again soon after each answer share every commit but the first ones."""
+    """Three clients that send again after each answer, sooner or later, share every commit but the first ones."""
     store = Counting()
     async with ingesting(store) as ingest:
-        await asyncio.gather(*(talk(ingest, 50, turns) for turns in (0, 3, 6)))
+        await asyncio.gather(*(talk(ingest, 50, turns) for turns in (0, 3, 40)))
 
     assert 150 == sum(store.commits)
     assert store.commits.count(3) >= 45
 
 
-@pytest.mark.usefixtures("_patient")
-async def test_who_does_not_come_back_is_not_waited_for() -> None:
-    """When others leave, those who stay are written after a few turns that brought nobody."""
+async def test_who_does_not_come_back_is_not_waited_for_longer() -> None:
+    """When others leave, those who stay are written when the time is over."""
     store = Counting()
     async with ingesting(store) as ingest:
         await asyncio.gather(talk(ingest, 1, 0), talk(ingest, 1, 0), talk(ingest, 20, 1))
@@ -71,21 +71,35 @@ async def test_who_does_not_come_back_is_not_waited_for() -> None:
 
 @pytest.mark.usefixtures("_patient")
 async def test_a_lone_client_is_written_at_once() -> None:
-    """Nobody else was in flight, so nothing is gathered."""
+    """Nobody else was in flight, so nobody is waited for."""
     store = Counting()
     async with ingesting(store) as ingest:
         await talk(ingest, 20, 0)
 
-        assert not ingest._gathering
-
     assert [1] * 20 == store.commits
 
 
-async def test_gathering_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many turns bring something, the next commit begins when the time is over."""
-    monkeypatch.setattr(module, "GATHER_S", 0.0)
+async def test_a_client_that_comes_after_a_pause_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the time for those who did not come is over, the next one does not wait for them either."""
+    monkeypatch.setattr(module, "GATHER_S", 0.01)
     store = Counting()
     async with ingesting(store) as ingest:
-        await asyncio.gather(*(talk(ingest, 10, turns) for turns in (0, 5)))
+        await asyncio.gather(*(talk(ingest, 1, 0) for _ in range(3)))
+        await asyncio.sleep(0.1)
+        assert 1 == ingest._awaited
+        await talk(ingest, 1, 0)
 
-    assert 20 == sum(store.commits)
+    assert 4 == sum(store.commits)
+
+
+@pytest.mark.usefixtures("_patient")
+async def test_closing_waits_for_nobody() -> None:
+    """What waits for others is committed when the ingest is closed."""
+    store = Counting()
+    async with ingesting(store) as ingest:
+        await asyncio.gather(*(talk(ingest, 1, 0) for _ in range(3)))
+        late = asyncio.ensure_future(ingest.write(ONE))
+        await asyncio.sleep(0)
+
+    await late
+    assert 4 == sum(store.commits)

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from heatfleet import __version__
 from heatfleet.api import devices, handlers, health, message, openapi, pages, report, send
+from heatfleet.api.decoders import Decoders
 from heatfleet.api.watch import SmallBodies, Watch
 from heatfleet.config import Settings
 from heatfleet.errors import HeatfleetError
@@ -28,6 +29,7 @@ class State(TypedDict):
     """What every request finds in ``request.state``."""
 
     services: Services
+    decoders: Decoders
 
 
 class App(FastAPI):
@@ -45,7 +47,9 @@ class App(FastAPI):
                 except HeatfleetError as error:
                     self.not_opened = error
                     raise
-                yield State(services=services)
+                decoders = Decoders()
+                opened.push_async_callback(decoders.close)
+                yield State(services=services, decoders=decoders)
 
         super().__init__(
             title="Heatfleet",

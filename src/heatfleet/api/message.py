@@ -4,7 +4,6 @@ Most messages do not even come here: ``door`` answers them, with ``decode`` and 
 answer comes after the commit. A client that hangs up early does not undo what was accepted.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -13,8 +12,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from heatfleet.api.body import JSON_TYPE, BodyForm, Room, body_form, is_array, read_body, unpack
-from heatfleet.api.decode import Batch, decode_batch, decode_message
+from heatfleet.api.body import JSON_TYPE, body_form, read_body
+from heatfleet.api.decode import Batch
+from heatfleet.api.decoders import Decoders
+from heatfleet.api.form import BodyForm, decode
 from heatfleet.api.problems import PROBLEMS, BadRequest, answer, answer_error, slug_of
 from heatfleet.api.schemas import PartlyStored, Rejected
 from heatfleet.errors import HeatfleetError
@@ -24,22 +25,11 @@ from heatfleet.wiring import Services
 PATH = "/message"
 
 IN_LOOP_BYTES_MAX = 64 * 1024
-"""A larger body is decoded in a thread, so that other requests need not wait for it."""
-
-
-BODIES_BYTES_MAX = 256 * 1024 * 1024
-"""What all bodies under way may take together; beyond it they are refused for now."""
-
-DECODED_AT_ONCE_MAX = 2
-"""Larger bodies that are decoded at once: more would only keep lone messages and other threads waiting."""
+"""A larger body is decoded by another process, so that other requests need not wait for it."""
 
 
 class PostMessage:
     """The ASGI app of this path: stores one message or a batch of them, and answers once they are on disk."""
-
-    def __init__(self) -> None:
-        self._room = Room(BODIES_BYTES_MAX)
-        self._decoding = asyncio.Semaphore(DECODED_AT_ONCE_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -58,27 +48,20 @@ class PostMessage:
             raise BadRequest("method-not-allowed", "the method must be POST", {"Allow": "POST"})
         form = body_form(Headers(scope=scope))
         services.ingest.check()
-        with self._room.share() as take:
-            batch = await self._decode(await read_body(receive, form, take), form, services.clock())
+        decoders: Decoders = scope["state"]["decoders"]
+        with decoders.room.share() as take:
+            body = await read_body(receive, form, take)
+            batch = await _decode(decoders, body, form, services.clock())
         if batch.readings:
             await services.ingest.write(batch.readings)
         count(services.metrics, [batch])
         return answer_to(batch)
 
-    async def _decode(self, body: bytes, form: BodyForm, now_ms: int) -> Batch:
-        if not form.encoding and len(body) <= IN_LOOP_BYTES_MAX:
-            return decode(body, form, now_ms)
-        async with self._decoding:
-            return await asyncio.to_thread(decode, body, form, now_ms)
 
-
-def decode(body: bytes, form: BodyForm, now_ms: int) -> Batch:
-    """The request as a batch; a bad single message is raised as ``BadMessage``."""
-    if form.encoding:
-        body = unpack(body, form.encoding)
-    if form.ndjson or is_array(body):
-        return decode_batch(body, now_ms, ndjson=form.ndjson)
-    return decode_message(body, now_ms)
+async def _decode(decoders: Decoders, body: bytes, form: BodyForm, now_ms: int) -> Batch:
+    if not form.encoding and len(body) <= IN_LOOP_BYTES_MAX:
+        return decode(body, form, now_ms)
+    return await decoders.decode(body, form, now_ms)
 
 
 def count(metrics: Metrics, batches: Sequence[Batch]) -> None:

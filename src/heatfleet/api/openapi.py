@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
+from heatfleet.api.batch import BATCH_MESSAGES_MAX
 from heatfleet.api.body import JSON_TYPE, NDJSON_TYPES
-from heatfleet.api.decode import BATCH_MESSAGES_MAX
 from heatfleet.api.problems import problem_responses
 from heatfleet.api.schemas import Message, PartlyStored, ProblemDocument, Stored
 from heatfleet.domain.messages import BIZ_CODE

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatfleet.domain.commands import Audience, Command, CommandRecord
-from heatfleet.domain.messages import Reading
+from heatfleet.storage.block import Block
 
 Column = npt.NDArray[np.int64]
 
@@ -101,8 +101,8 @@ class StoreStatus:
 class Store(Protocol):
     """Readings in, figures out."""
 
-    def append(self, readings: Sequence[Reading], received_ms: int) -> None:
-        """Make the readings durable: they survive a power cut once this returns.
+    def append(self, blocks: Sequence[Block], received_ms: int) -> None:
+        """Make packed readings durable: they survive a power cut once this returns.
 
         Raises ``StoreUnavailable`` when they were not kept, none of them; the same call may be repeated, and a
         reading appended twice counts once.

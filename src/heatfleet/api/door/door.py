@@ -8,12 +8,13 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from heatfleet.api.body import BodyForm
 from heatfleet.api.decode import Batch
+from heatfleet.api.decoders import Decoders
 from heatfleet.api.door.guard import Guard
 from heatfleet.api.door.heads import HEAD_BYTES_MAX, REQUEST_LINE, Plain
-from heatfleet.api.message import decode
-from heatfleet.errors import BadMessage, Refused
+from heatfleet.api.form import decode
+from heatfleet.api.message import IN_LOOP_BYTES_MAX
+from heatfleet.errors import BadMessage, Overloaded, Refused
 from heatfleet.wiring import Services
 
 
@@ -22,7 +23,8 @@ class Door(Guard):
 
     A request is *plain* as ``heads.judge`` says. Plain requests may follow each other without waiting for answers.
     While uvicorn is at work on a request, it gets all bytes; while answers to plain ones are owed, a request for
-    uvicorn is held. So answers leave in the order of the requests, without a queue for both kinds.
+    uvicorn is held, and so is whatever follows a large body until that is decoded. So answers leave in the order of the
+    requests, without a queue for all kinds.
     """
 
     def __init__(
@@ -35,16 +37,20 @@ class Door(Guard):
         super().__init__(config, server_state, app_state, _loop)
         services: Services = app_state["services"]
         self._ingest, self._clock = services.ingest, services.clock
+        self._decoders: Decoders = app_state["decoders"]
         self._heads = self._hall.heads
         self._begun = b""  # a head that is not complete
         self._plain: Plain | None = None  # the head of a body that is not complete
-        self._body = bytearray()
-        # Requests that wait for the disk, and answers that wait behind them for their turn.
-        self._owed: deque[Batch | bytes] = deque()
+        self._pieces: list[bytes] = []
+        self._missing = 0  # bytes of that body
+        self._room_taken = 0
+        # Requests that wait for the disk, and answers that wait behind them for their turn; None is being decoded.
+        self._owed: deque[Batch | bytes | None] = deque()
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, by the way it belongs to."""
-        if self._over or self._held is not None or self._inside or self._answering():
+        running = self._running  # not asked by `_answering()`: this is for every message
+        if self._over or self._held is not None or self._inside or (running and not running.response_complete):
             super().data_received(data)
         elif self._plain is not None:
             self._complete(self._plain, data)
@@ -62,15 +68,33 @@ class Door(Guard):
             if plain is None:
                 return
             self._begun = b""
+            if plain.length > IN_LOOP_BYTES_MAX and not self._makes_room(plain.length):
+                self._hand_over(data[start:])  # there it is refused in the same words, whatever it costs
+                return
             start = end + plain.length
-            if start > size:
-                self._plain, self._body = plain, bytearray()
+            if start > size or plain.length > IN_LOOP_BYTES_MAX:
+                self._plain, self._pieces, self._missing = plain, [], plain.length
                 self.due_s = self._hall.now_s + self._limits.body_s
                 self._complete(plain, data[end:])
                 return
-            self._take(data[end:start], plain.form)
+            self._take(data[end:start], plain)
             if start == size or self.transport.is_closing():
                 return
+
+    def _makes_room(self, size: int) -> bool:
+        """Take room for a large body, if it would be taken at all."""
+        if self._ingest.refusal() is not None:
+            return False
+        try:
+            self._decoders.room.take(size)
+        except Overloaded:
+            return False
+        self._room_taken = size
+        return True
+
+    def _give_room_back(self) -> None:
+        self._decoders.room.give_back(self._room_taken)
+        self._room_taken = 0
 
     def _look_at(self, data: bytes, start: int, end: int) -> Plain | None:
         """A head that was not seen before; ``None`` when it is taken care of. ``end`` is 3 when it is not all here."""
@@ -91,30 +115,60 @@ class Door(Guard):
 
     def _complete(self, plain: Plain, data: bytes) -> None:
         """More of a body that did not come in one piece."""
-        self._body += data
         self.due_s += len(data) / self._limits.body_bytes_per_s
-        if len(self._body) >= plain.length:
-            body, rest = bytes(self._body[: plain.length]), bytes(self._body[plain.length :])
-            self._plain = None
-            self._take(body, plain.form)
-            if rest:
-                self._cut(rest)
+        rest = data[self._missing :]
+        self._pieces.append(data[: self._missing])
+        self._missing -= len(data)
+        if self._missing > 0:
+            return
+        pieces, self._pieces, self._plain = self._pieces, [], None
+        if plain.length > IN_LOOP_BYTES_MAX:
+            self._owed.append(None)
+            self.due_s = inf
+            self._hold(rest)
+            self._decoders.submit(pieces, plain.form, self._clock(), self._decoded)
+            return
+        self._take(b"".join(pieces), plain)
+        if rest:
+            self._cut(rest)
 
-    def _take(self, body: bytes, form: BodyForm) -> None:
+    def _decoded(self, result: Batch | BadMessage | Refused) -> None:
+        """The large body is decoded, or refused; nothing came after it."""
+        self._give_room_back()
+        self._owed.pop()
+        if isinstance(result, Batch):
+            self._accept(result)
+        else:
+            self._deny(result)
+
+    def _take(self, body: bytes, plain: Plain) -> None:
         """One whole request."""
         try:
-            batch = decode(body, form, self._clock())
+            batch = decode(body, plain.form, self._clock())
+        except BadMessage as error:
+            self._deny(self._ingest.refusal() or error)
+        else:
+            self._accept(batch)
+
+    def _accept(self, batch: Batch) -> None:
+        """Answer a request that was understood, once its readings are on disk."""
+        try:
             if batch.readings:
                 self._ingest.put(batch.readings, self._stored)
                 self._owed.append(batch)
                 self.due_s = inf
                 return
             self._ingest.check()
-            answer = self._hall.answered(batch, self._metrics)
-        except BadMessage as error:
-            answer = self._hall.refused(self._ingest.refusal() or error, self._metrics)
         except Refused as error:
-            answer = self._hall.refused(error, self._metrics)
+            self._deny(error)
+        else:
+            self._in_turn(self._hall.answered(batch, self._metrics))
+
+    def _deny(self, error: BadMessage | Refused) -> None:
+        self._in_turn(self._hall.refused(error, self._metrics))
+
+    def _in_turn(self, answer: bytes) -> None:
+        """Write an answer that does not wait for the disk, when all that are owed are written."""
         if self._owed:
             self._owed.append(answer)
         else:
@@ -125,7 +179,7 @@ class Door(Guard):
         """The oldest request that waits for the disk is on it, or was refused by it."""
         batch = self._owed.popleft()
         # A request that was refused waits behind one that is stored, never before it.
-        assert not isinstance(batch, bytes)  # noqa: S101
+        assert isinstance(batch, Batch)  # noqa: S101
         if error is None:
             self._write(self._hall.answered(batch, self._metrics))
         else:
@@ -140,7 +194,7 @@ class Door(Guard):
         """Write an answer, unless the client is gone: uvloop raises then, and others wait for their answers."""
         if self.transport.is_closing():
             return
-        if self._leaving and not self._owed and self._held is None:
+        if self._leaving and not self._owed and not self._held:
             if b"\r\nconnection: close\r\n" not in answer:
                 answer = answer.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
             self.transport.write(answer)
@@ -163,6 +217,12 @@ class Door(Guard):
             self._hold(data)
         else:
             self._parse(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; a large body that was all here is decoded and stored all the same."""
+        if self._plain is not None and self._room_taken:
+            self._give_room_back()
+        super().connection_lost(exc)
 
     def _is_inside(self) -> bool:
         return bool(self._begun) or self._plain is not None or super()._is_inside()

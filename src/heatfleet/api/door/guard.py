@@ -201,7 +201,8 @@ class Guard(HttpToolsProtocol):
         self._flow.held = False
         if not self._flow.write_paused:
             self._flow.resume_reading()
-        self.data_received(data)
+        if data:
+            self.data_received(data)
 
     def pause_writing(self) -> None:
         """The client does not read: then neither do we."""

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from heatfleet.api.decode import BATCH_BYTES_MAX, Batch
+from heatfleet.api.batch import BATCH_BYTES_MAX
+from heatfleet.api.decode import Batch
 from heatfleet.api.door.heads import Heads
 from heatfleet.api.message import PATH, answer_to, count
 from heatfleet.api.problems import PROBLEMS, answer, answer_error, slug_of

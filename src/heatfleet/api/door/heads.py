@@ -6,14 +6,14 @@ from typing import NamedTuple
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.datastructures import Headers
 
-from heatfleet.api.body import BodyForm, body_form
+from heatfleet.api.batch import BATCH_BYTES_MAX
+from heatfleet.api.body import body_form
+from heatfleet.api.form import BodyForm
 from heatfleet.api.problems import BadRequest
 
 REQUEST_LINE = b"POST /message HTTP/1.1\r\n"
 HEAD_BYTES_MAX = 2048
 """A longer head is not plain."""
-BODY_BYTES_MAX = 64 * 1024
-"""A larger body is not plain: it is decoded outside the loop."""
 HEADS_MAX = 4096
 
 # What makes a body mean something else than so many bytes of JSON, or the connection something else than HTTP/1.1.
@@ -72,7 +72,7 @@ def judge(head: bytes) -> Plain | None:
         and found.keys().isdisjoint(_NOT_PLAIN)
         and is_host(found.get(b"host", b""))
         and _is_length(length) is not None
-        and int(length) <= BODY_BYTES_MAX
+        and int(length) <= BATCH_BYTES_MAX
         and found.get(b"connection", b"keep-alive").lower() == b"keep-alive"
     )
     if not plain:

@@ -3,77 +3,21 @@
 The server appends to the newest file; a new one is begun now and then, and the rollup deletes those it is done with.
 So each file has one writer, and room comes back without a slow DELETE.
 
-A row's ``body`` is, little-endian: a head of 20 bytes (format version u1, 3 unused, count u4, bytes of device names u4,
-bytes of product names u4, CRC-32 of the rest u4), then the columns: time i8[n] (ms), value f8[n], code u1[n], device
-names and product names as UTF-8 joined by newlines.
+A row's ``body`` is a block, as ``storage.block`` describes it.
 """
 
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import apsw
-import numpy as np
-import numpy.typing as npt
 
-from heatfleet.domain.messages import Reading
-from heatfleet.errors import StoreUnavailable
+from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite.connect import open_database, open_if_there, unavailable_as_error
 
-FORMAT = 1
 FILE_BYTES_MAX = 64 * 1024 * 1024
 BUSY_TIMEOUT_MS = 1_500
 """Whoever waits for an answer learns within two seconds that the file is locked."""
-_HEAD = struct.Struct("<B3xIIII")
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """Readings as columns, as they came: names (UTF-8, joined by newlines) not yet numbered, repetitions included."""
-
-    device_names: bytes
-    product_names: bytes
-    code: npt.NDArray[np.uint8]
-    time_ms: npt.NDArray[np.int64]
-    value: npt.NDArray[np.float64]
-
-
-def pack(readings: Sequence[Reading]) -> bytes:
-    """The body of a journal row; at least one reading."""
-    devices, products, codes, times_ms, values = zip(*readings, strict=True)
-    names = "\n".join(devices).encode()
-    product_names = "\n".join(products).encode()
-    columns = b"".join(
-        (
-            np.array(times_ms, "<i8").tobytes(),
-            np.array(values, "<f8").tobytes(),
-            bytes(codes),
-            names,
-            product_names,
-        )
-    )
-    return _HEAD.pack(FORMAT, len(readings), len(names), len(product_names), zlib.crc32(columns)) + columns
-
-
-def unpack(body: bytes) -> Packed:
-    """The inverse of ``pack``; ``StoreUnavailable`` for a row that is not what was written."""
-    version, count, names_bytes, product_bytes, crc = _HEAD.unpack_from(body)
-    columns = memoryview(body)[_HEAD.size :]
-    if version != FORMAT or zlib.crc32(columns) != crc:
-        msg = "a row of the journal is damaged or of an unknown format; restore the store from a backup"
-        raise StoreUnavailable(msg, retry_after_s=60)
-    names_at = 17 * count
-    products_at = names_at + names_bytes
-    return Packed(
-        device_names=bytes(columns[names_at:products_at]),
-        product_names=bytes(columns[products_at : products_at + product_bytes]),
-        code=np.frombuffer(columns, np.uint8, count, 16 * count),
-        time_ms=np.frombuffer(columns, "<i8", count),
-        value=np.frombuffer(columns, "<f8", count, 8 * count),
-    )
 
 
 def journal_files(folder: Path) -> list[Path]:
@@ -100,18 +44,20 @@ class JournalWriter:
             self._seq = after
             self._begin_file()
 
-    def append(self, readings: Sequence[Reading], received_ms: int) -> None:
-        """Write one row; on disk when this returns, not there at all when it raises ``StoreUnavailable``."""
-        body = pack(readings)
+    def append(self, blocks: Sequence[Block], received_ms: int) -> None:
+        """Write a row for each block; all on disk when this returns, none there when ``StoreUnavailable`` is raised."""
+        rows = [
+            (self._seq + number, received_ms, block.count, block.body) for number, block in enumerate(blocks, start=1)
+        ]
         with unavailable_as_error(self._path):
             if self._file_bytes > FILE_BYTES_MAX:
                 self._begin_file()
+            # One statement is one transaction, and one hand-over of the interpreter lock.
             self._connection.execute(
-                "INSERT INTO journal VALUES (?, ?, ?, ?)",
-                (self._seq + 1, received_ms, len(readings), body),
+                "INSERT INTO journal VALUES" + ", ".join(["(?, ?, ?, ?)"] * len(rows)), tuple(chain.from_iterable(rows))
             )
-        self._seq += 1
-        self._file_bytes += len(body)
+        self._seq += len(rows)
+        self._file_bytes += sum(len(block.body) for block in blocks)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from heatfleet.domain.slots import HOUR_MS, slot_of
 from heatfleet.errors import SetupError
+from heatfleet.storage.block import unpack
 from heatfleet.storage.sqlite import journal
 from heatfleet.storage.sqlite.columns import Readings
 from heatfleet.storage.sqlite.connect import open_database, select, transaction, unavailable_as_error
@@ -118,7 +119,7 @@ class Reckoner:
 
     def _due(self, bodies: list[bytes], now_ms: int) -> Readings:
         """The journal's readings and those set aside, as a set, as far as their time has come."""
-        packed = [journal.unpack(body) for body in bodies]
+        packed = [unpack(body) for body in bodies]
         early = Readings.of_rows(select(self._connection, "SELECT * FROM early"))
         found = [early]
         if packed:

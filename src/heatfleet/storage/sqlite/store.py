@@ -13,10 +13,10 @@ from queue import Empty, LifoQueue
 import apsw
 import numpy as np
 
-from heatfleet.domain.messages import Reading
 from heatfleet.domain.slots import SLOT_MS, SLOTS_PER_HOUR, slot_of
 from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.base import DeviceFilter, DevicePage, DeviceState, Figures, Rollup, StoreStatus
+from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite.connect import (
     exclusive,
     open_database,
@@ -79,13 +79,13 @@ class SqliteStore:
             self._closing.callback(self._writer.close)
             undo.pop_all()
 
-    def append(self, readings: Sequence[Reading], received_ms: int) -> None:
+    def append(self, blocks: Sequence[Block], received_ms: int) -> None:
         """Make readings durable; see ``Store.append``."""
         if self._writer is None:
             msg = f"{self._path} was opened for reading only"
             raise SetupError(msg)
-        if readings:
-            self._writer.append(readings, received_ms)
+        if kept := [block for block in blocks if block]:
+            self._writer.append(kept, received_ms)
 
     def rollup(self, now_ms: int) -> Rollup:
         """Bring the figures up to date; see ``Store.rollup``."""

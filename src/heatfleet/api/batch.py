@@ -1,0 +1,209 @@
+"""From bytes to a block of readings: many messages at once, as a JSON array or one on each line (NDJSON).
+
+The fast way decodes a piece of a batch into typed structs and checks their values as columns. A piece in which anything
+is amiss, or only unusual, is read again message by message by ``decode_message``, which names what is wrong.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import cast
+
+import msgspec
+import numpy as np
+
+from heatfleet.api.decode import (
+    MESSAGE_BYTES_MAX,
+    NOT_JSON,
+    Batch,
+    Message,
+    broken,
+    decode_message,
+    decode_typed,
+)
+from heatfleet.domain.messages import (
+    BIZ_CODE,
+    CODES,
+    ID_CHARACTERS,
+    TIME_AHEAD_MS,
+    TIME_MIN_MS,
+    VALUE_RANGES,
+    PlainReading,
+)
+from heatfleet.errors import BadMessage
+from heatfleet.storage.block import Block, NamedColumns
+
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+BATCH_MESSAGES_MAX = 10_000
+_PIECE_BYTES = 64 * 1024
+"""Decoded at once: what is made of more outgrows the processor's cache, and takes twice as long."""
+_PIECE_ITEMS = 256
+_LINE_END, _OPEN, _CLOSE = b"\n{}"
+
+_decode_lines = msgspec.json.Decoder(Message).decode_lines
+# An array with so many places and no more. A list has no end: 8 MiB of "1,1,1" would become 300 MB of objects.
+_Places = msgspec.defstruct(
+    "_Places",
+    [(f"place_{number}", msgspec.Raw, None) for number in range(BATCH_MESSAGES_MAX)],
+    array_like=True,
+    forbid_unknown_fields=True,
+    gc=False,
+)
+_decode_places = msgspec.json.Decoder(_Places).decode
+
+_LOW, _HIGH = (np.array([VALUE_RANGES[code][end] for code in sorted(VALUE_RANGES)]) for end in (0, 1))
+
+
+def decode_batch(body: bytes, now_ms: int, *, ndjson: bool) -> Batch:
+    """The readings of all good messages of a batch; the bad ones are named by index, counting no blank lines.
+
+    Raises ``BadMessage``: ``broken-json`` when the array itself is broken, ``too-large`` for too many.
+    """
+    found = _Found(now_ms)
+    if ndjson:
+        for piece in _pieces(body):
+            if not found.all_of(_whole_lines(piece)):
+                # What splits bytes into lines of its own accord knows other line ends too.
+                found.each_of([line.rstrip(b"\r") for line in piece.split(b"\n") if line and not line.isspace()])
+    else:
+        items = _items(body)
+        for start in range(0, len(items), _PIECE_ITEMS):
+            part = items[start : start + _PIECE_ITEMS]
+            if not found.all_of(_whole_items(part)):
+                found.each_of(part)
+    return found.batch()
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    """The body cut at line ends."""
+    start, size = 0, len(body)
+    while start < size:
+        end = body.find(b"\n", min(start + _PIECE_BYTES, size)) + 1 or size
+        yield body[start:end]
+        start = end
+
+
+def _whole_lines(piece: bytes) -> list[Message] | None:
+    """The messages of a piece, ``None`` unless each of its lines is one and nothing else."""
+    try:
+        messages = _decode_lines(piece)
+    except NOT_JSON:
+        return None
+    # The decoder takes any white space, between messages and within them: but `}` and `{` with a line end between them
+    # cannot stand within one.
+    text = np.frombuffer(piece, np.uint8)
+    ends = np.flatnonzero(text[:-1] == _LINE_END)
+    one_each = len(ends) + 1 == len(messages) and (text[ends - 1] == _CLOSE).all() and (text[ends + 1] == _OPEN).all()
+    return messages if one_each else None
+
+
+def _whole_items(items: Sequence[bytes]) -> list[Message] | None:
+    if max(map(len, items)) > MESSAGE_BYTES_MAX:
+        return None
+    try:
+        return list(map(decode_typed, items))
+    except NOT_JSON:
+        return None
+
+
+def _items(body: bytes) -> list[bytes]:
+    try:
+        places = msgspec.structs.astuple(_decode_places(body))
+    except msgspec.ValidationError:
+        raise _too_many() from None  # the only way in which an array can be no such array
+    except NOT_JSON as error:
+        raise broken(body, error) from None
+    return [bytes(item) for item in takewhile(lambda item: item is not None, places)]
+
+
+def _too_many() -> BadMessage:
+    return BadMessage("too-large", f"a batch may have {BATCH_MESSAGES_MAX} messages")
+
+
+def _are_ours(messages: Sequence[Message]) -> bool:
+    """Whether the envelopes are all right; messages without a reading are held to it too."""
+    return (
+        {message.bizCode for message in messages} == {BIZ_CODE}
+        and _are_ids([message.bizData.devId for message in messages])
+        and _are_ids([message.bizData.productId for message in messages])
+    )
+
+
+def _are_ids(names: Sequence[str]) -> bool:
+    # Their length was checked with their type.
+    return not "".join(names).encode().translate(None, ID_CHARACTERS)
+
+
+_Row = tuple[str, str, int, int | None, object]
+
+
+def _checked(rows: Sequence[_Row], newest_ms: int) -> NamedColumns | None:
+    """Rows of device, product, code, time and value as columns, ``None`` when a time or value may be bad."""
+    devices, products, codes, times_ms, values = zip(*rows, strict=True)
+    if not {int, float}.issuperset(map(type, values)):
+        return None
+    try:
+        time_ms, value = np.array(times_ms, "<i8"), np.array(values, "<f8")
+    except (TypeError, OverflowError):
+        return None  # a time that is missing, a whole number that is too large
+    code = np.frombuffer(bytes(codes), np.uint8)
+    if time_ms.min() < TIME_MIN_MS or time_ms.max() > newest_ms:
+        return None
+    if (value < _LOW[code]).any() or (value > _HIGH[code]).any():
+        return None
+    # Adding 0.0 makes -0.0 the plain zero of the definition.
+    return NamedColumns("\n".join(devices).encode(), "\n".join(products).encode(), code, time_ms, value + 0.0)
+
+
+class _Found:
+    """What was found so far in a batch."""
+
+    def __init__(self, now_ms: int) -> None:
+        self._now_ms = now_ms
+        self._parts: list[NamedColumns] = []
+        self._rejected: list[tuple[int, BadMessage]] = []
+        self._items = self._dropped = 0
+
+    def all_of(self, messages: list[Message] | None) -> bool:
+        """Take these messages, unless one of them may be bad: then nothing is taken."""
+        if messages is None or not _are_ours(messages):
+            return False
+        rows = [
+            (data.devId, data.productId, CODES[prop.code], message.ts if prop.time is None else prop.time, prop.value)
+            for message in messages
+            for data in (message.bizData,)
+            for prop in data.properties
+            if prop.code in CODES
+        ]
+        if rows:
+            columns = _checked(rows, self._now_ms + TIME_AHEAD_MS)
+            if columns is None:
+                return False
+            self._parts.append(columns)
+        self._count(len(messages))
+        self._dropped += sum([len(message.bizData.properties) for message in messages]) - len(rows)
+        return True
+
+    def each_of(self, items: Sequence[bytes]) -> None:
+        """Take each of these messages that is good."""
+        readings: list[PlainReading] = []
+        for item in items:
+            try:
+                message = decode_message(item, self._now_ms)
+            except BadMessage as error:
+                self._rejected.append((self._items, error))
+            else:
+                readings += cast("list[PlainReading]", message.readings)
+                self._dropped += message.dropped
+            self._count(1)
+        if readings:
+            self._parts.append(NamedColumns.of(readings))
+
+    def batch(self) -> Batch:
+        """All that was found."""
+        readings = Block.join(self._parts) if self._parts else ()
+        return Batch(readings, self._items - len(self._rejected), self._dropped, self._rejected)
+
+    def _count(self, items: int) -> None:
+        self._items += items
+        if self._items > BATCH_MESSAGES_MAX:
+            raise _too_many()

@@ -1,0 +1,127 @@
+"""A decoder: a process that reads large bodies for the server, so that its interpreter is free for other requests.
+
+It is given requests one after the other over the socket that is its standard input, and leaves when that is closed.
+A request is a head (bytes of the body u4, now i8 in ms, NDJSON u1, encoding u1: its place in ``ENCODINGS`` from 1, or
+0) and the body. An answer is a head (bytes of the verdict u4, bytes of the block u4), a ``Verdict`` as JSON, and the
+block.
+"""
+
+import gc
+import os
+import signal
+import socket
+import struct
+
+import msgspec
+
+from heatfleet.api.decode import Batch
+from heatfleet.api.form import ENCODINGS, BodyForm, decode
+from heatfleet.errors import BadMessage
+from heatfleet.storage.block import Block
+
+REQUEST = struct.Struct("<IqBB")
+ANSWER = struct.Struct("<II")
+NICENESS = 5
+"""A batch gives way to the messages of single devices, and waits."""
+
+
+class Bad(msgspec.Struct, array_like=True):
+    """A ``BadMessage`` and the index of the message, -1 for the body as a whole."""
+
+    index: int
+    kind: str
+    detail: str
+    pointer: str
+
+    @classmethod
+    def of(cls, index: int, error: BadMessage) -> "Bad":
+        """From the error."""
+        return cls(index, error.kind, error.detail, error.pointer)
+
+    def error(self) -> BadMessage:
+        """The error again."""
+        return BadMessage(self.kind, self.detail, self.pointer)
+
+
+class Verdict(msgspec.Struct, array_like=True):
+    """A ``Batch`` without its readings, of which there are ``count``."""
+
+    count: int
+    messages: int
+    dropped: int
+    rejected: list[Bad]
+
+
+encode_verdict = msgspec.json.Encoder().encode
+decode_verdict = msgspec.json.Decoder(Verdict).decode
+
+
+def request_head(size: int, form: BodyForm, now_ms: int) -> bytes:
+    """What stands before a body of so many bytes."""
+    encoding = ENCODINGS.index(form.encoding) + 1 if form.encoding else 0
+    return REQUEST.pack(size, now_ms, form.ndjson, encoding)
+
+
+def batch_of(verdict_text: bytes, block: bytes) -> Batch:
+    """The answer as what ``decode`` gives; raises ``BadMessage`` as it does."""
+    verdict = decode_verdict(verdict_text)
+    if verdict.rejected and verdict.rejected[0].index < 0:
+        raise verdict.rejected[0].error()
+    rejected = [(bad.index, bad.error()) for bad in verdict.rejected]
+    return Batch(Block(verdict.count, block) if block else (), verdict.messages, verdict.dropped, rejected)
+
+
+def serve(server: socket.socket) -> None:
+    """Answer requests until the socket is closed."""
+    room = bytearray(1024 * 1024)
+    while head := _receive(server, REQUEST.size, room):
+        size, now_ms, ndjson, encoding = REQUEST.unpack(head)
+        if size > len(room):
+            room = bytearray(size)
+        body = _receive(server, size, room)
+        form = BodyForm(bool(ndjson), ENCODINGS[encoding - 1] if encoding else "")
+        server.sendall(_answer(bytes(body), form, now_ms))
+
+
+def _receive(server: socket.socket, size: int, room: bytearray) -> memoryview:
+    """So many bytes in the room; none when the socket is closed."""
+    taken, place = 0, memoryview(room)[:size]
+    while taken < size:
+        more = server.recv_into(place[taken:])
+        if not more:
+            return place[:0]
+        taken += more
+    return place
+
+
+def _answer(body: bytes, form: BodyForm, now_ms: int) -> bytes:
+    try:
+        batch = decode(body, form, now_ms)
+    except BadMessage as error:
+        verdict, block = Verdict(0, 0, 0, [Bad.of(-1, error)]), b""
+    else:
+        rejected = [Bad.of(index, error) for index, error in batch.rejected]
+        verdict = Verdict(len(batch.readings), batch.messages, batch.dropped, rejected)
+        block = _body_of(batch)
+    text = encode_verdict(verdict)
+    return b"".join((ANSWER.pack(len(text), len(block)), text, block))
+
+
+def _body_of(batch: Batch) -> bytes:
+    if isinstance(batch.readings, Block):
+        return batch.readings.body
+    return Block.of(batch.readings).body
+
+
+def main() -> None:
+    """Serve the socket on standard input."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # meant for the server, which closes the socket when it is time
+    os.nice(NICENESS)
+    gc.disable()  # millions of short-lived objects and no cycles
+    with socket.socket(fileno=0) as server:
+        serve(server)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The decoders of a server: who decodes large bodies, and the memory that these may have meanwhile."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from heatfleet.api.body import Room
+from heatfleet.api.decode import Batch
+from heatfleet.api.decoder import ANSWER, batch_of, request_head
+from heatfleet.api.form import BodyForm
+from heatfleet.errors import BadMessage, Overloaded, Refused
+
+BODIES_BYTES_MAX = 256 * 1024 * 1024
+"""What all large bodies under way may take together; beyond it they are refused for now."""
+DECODE_S = 30.0
+"""A decoder that takes longer over one body hangs, and is ended."""
+
+log = structlog.get_logger(__name__)
+
+Done = Callable[[Batch | BadMessage | Refused], object]
+"""Told once, on the loop's thread, what became of a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    pieces: Sequence[bytes]
+    form: BodyForm
+    now_ms: int
+    done: Done
+
+
+class Decoders:
+    """Processes that decode, one body each at a time; begun when first needed. Lives on one running loop."""
+
+    def __init__(self) -> None:
+        self.room = Room(BODIES_BYTES_MAX)
+        self._waiting: deque[_Job] = deque()
+        self._idle: list[_Decoder] = []
+        self._busy: set[_Decoder] = set()
+        self._starting: set[asyncio.Task[None]] = set()
+        # The server's own loop takes one core.
+        self._processes_max = max(1, (os.cpu_count() or 1) - 1)
+
+    def submit(self, pieces: Sequence[bytes], form: BodyForm, now_ms: int, done: Done) -> None:
+        """Have a body decoded that came in these pieces; the caller took room for it."""
+        self._waiting.append(_Job(pieces, form, now_ms, done))
+        self._go_on()
+
+    async def decode(self, body: bytes, form: BodyForm, now_ms: int) -> Batch:
+        """As ``submit``, for who can wait; raises ``BadMessage``, and ``Overloaded`` when the decoder was lost."""
+        decoded: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+
+        def done(result: Batch | BadMessage | Refused) -> None:
+            if decoded.done():
+                return
+            if isinstance(result, Exception):
+                decoded.set_exception(result)
+            else:
+                decoded.set_result(result)
+
+        self.submit([body], form, now_ms, done)
+        return await decoded
+
+    async def close(self) -> None:
+        """End all decoders; whoever still waits is refused."""
+        self._refuse_waiting()
+        await asyncio.gather(*self._starting)
+        await asyncio.gather(*(decoder.end() for decoder in (*self._idle, *self._busy)))
+
+    def free(self, decoder: "_Decoder") -> None:
+        """A decoder has nothing to do."""
+        self._busy.discard(decoder)
+        self._idle.append(decoder)
+        self._go_on()
+
+    def lost(self, decoder: "_Decoder") -> None:
+        """A decoder has ended."""
+        self._busy.discard(decoder)
+        if decoder in self._idle:
+            self._idle.remove(decoder)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._waiting and self._idle:
+            decoder = self._idle.pop()
+            self._busy.add(decoder)
+            decoder.begin(self._waiting.popleft())
+        processes = len(self._busy) + len(self._idle) + len(self._starting)
+        if len(self._waiting) > len(self._starting) and processes < self._processes_max:
+            starting = asyncio.get_running_loop().create_task(self._start())
+            self._starting.add(starting)
+            starting.add_done_callback(self._started)
+
+    def _started(self, starting: asyncio.Task[None]) -> None:
+        self._starting.discard(starting)
+        self._go_on()
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = subprocess.Popen(  # noqa: ASYNC220 - it does not wait
+                    [sys.executable, "-m", "heatfleet.api.decoder"],
+                    stdin=theirs.fileno(),
+                )
+            ours.setblocking(False)  # noqa: FBT003
+            decoder = _Decoder(self, process)
+            await asyncio.get_running_loop().create_unix_connection(lambda: decoder, sock=ours)
+        except OSError as error:
+            log.error("no decoder could be started", reason=str(error))  # noqa: TRY400 - the reason says it all
+            ours.close()
+            self._refuse_waiting()
+        else:
+            self._idle.append(decoder)
+
+    def _refuse_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().done(_lost())
+
+
+class _Decoder(asyncio.Protocol):
+    """The server's end of one decoder."""
+
+    def __init__(self, pool: Decoders, process: subprocess.Popen[bytes]) -> None:
+        self._pool = pool
+        self._process = process
+        self._transport: asyncio.Transport
+        self._job: _Job | None = None
+        self._answer = bytearray()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._ended = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def begin(self, job: _Job) -> None:
+        self._job = job
+        self._deadline = asyncio.get_running_loop().call_later(DECODE_S, self._process.kill)
+        head = request_head(sum(map(len, job.pieces)), job.form, job.now_ms)
+        self._transport.writelines([head, *job.pieces])
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        if len(self._answer) < ANSWER.size:
+            return
+        verdict_bytes, block_bytes = ANSWER.unpack_from(self._answer)
+        block_at = ANSWER.size + verdict_bytes
+        if len(self._answer) < block_at + block_bytes:
+            return
+        whole = memoryview(self._answer)
+        verdict, block = bytes(whole[ANSWER.size : block_at]), bytes(whole[block_at:])
+        self._answer = bytearray()
+        try:
+            self._finish(batch_of(verdict, block))
+        except BadMessage as error:
+            self._finish(error)
+        self._pool.free(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - what matters is that it is gone
+        self._process.kill()
+        self._process.wait()  # reaps what is dead already, or in a moment
+        if self._job is not None:
+            log.error("a decoder ended in the midst of a body", code=self._process.returncode)
+            self._finish(_lost())
+        self._pool.lost(self)
+        self._ended.set_result(None)
+
+    async def end(self) -> None:
+        self._transport.close()
+        await self._ended
+
+    def _finish(self, result: Batch | BadMessage | Refused) -> None:
+        job, self._job = self._job, None
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if job is not None:
+            job.done(result)
+
+
+def _lost() -> Refused:
+    return Overloaded("the body could not be decoded now; send it again later")

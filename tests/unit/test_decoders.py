@@ -1,0 +1,155 @@
+"""Processes that decode large bodies: the same verdicts as here and now, whatever befalls the process."""
+
+import asyncio
+import gzip
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from heatfleet.api import decoders as module
+from heatfleet.api.decode import Batch
+from heatfleet.api.decoders import Decoders
+from heatfleet.api.form import BodyForm, decode
+from heatfleet.errors import BadMessage, Overloaded
+from heatfleet.storage.block import Block
+from tests.serving import SEED_MESSAGE, message, ndjson
+from tests.unit.any_message import NOW_MS
+
+LINES = BodyForm(ndjson=True, encoding="")
+JSON = BodyForm(ndjson=False, encoding="")
+GOOD = ndjson(*[message(f"d{number}") for number in range(5000)])
+
+
+@asynccontextmanager
+async def decoding() -> AsyncIterator[Decoders]:
+    """Decoders, ended afterwards."""
+    decoders = Decoders()
+    try:
+        yield decoders
+    finally:
+        await decoders.close()
+
+
+def processes(decoders: Decoders) -> list[int]:
+    """The process ids of those that live."""
+    return [decoder._process.pid for decoder in (*decoders._idle, *decoders._busy)]
+
+
+@pytest.mark.parametrize(
+    ("body", "form"),
+    [
+        (GOOD, LINES),
+        (GOOD + ndjson(message("d 1"), {"bizCode": "other"}) + b"{\n", LINES),
+        (b"1\n" * 9000, LINES),
+        (b"[" + GOOD.strip().replace(b"\n", b",") + b"]", JSON),
+        (SEED_MESSAGE, JSON),
+        (SEED_MESSAGE.replace(b"2500", b"[2500]"), JSON),
+        (b"[]", JSON),
+        (b"", JSON),
+        (b"1\n" * 10_001, LINES),
+        (gzip.compress(GOOD), BodyForm(ndjson=True, encoding="gzip")),
+        (GOOD, BodyForm(ndjson=True, encoding="zstd")),
+    ],
+)
+async def test_a_decoder_says_what_is_said_here(body: bytes, form: BodyForm) -> None:
+    """The same readings, counts and refusals come back as without another process."""
+
+    def whole(batch: object) -> object:
+        assert isinstance(batch, Batch)
+        packed = batch.readings if isinstance(batch.readings, Block) else Block.of(batch.readings)
+        rejected = [(index, error.kind, error.detail, error.pointer) for index, error in batch.rejected]
+        return packed, batch.messages, batch.dropped, rejected
+
+    async with decoding() as decoders:
+        try:
+            here: object = whole(decode(body, form, NOW_MS))
+        except BadMessage as error:
+            here = (error.kind, error.detail, error.pointer)
+        try:
+            there: object = whole(await decoders.decode(body, form, NOW_MS))
+        except BadMessage as error:
+            there = (error.kind, error.detail, error.pointer)
+
+    assert here == there
+
+
+async def test_more_bodies_than_decoders_wait_for_their_turn() -> None:
+    """All are decoded, each for its own caller, and by no more processes than there may be."""
+    async with decoding() as decoders:
+        decoders._processes_max = 2
+        bodies = [ndjson(*[message(f"d{size}")] * size) for size in range(1, 30)]
+        batches = await asyncio.gather(*(decoders.decode(body, LINES, NOW_MS) for body in bodies))
+
+        assert list(range(1, 30)) == [batch.messages for batch in batches]
+        assert len(processes(decoders)) == 2
+
+
+async def test_a_killed_decoder_costs_its_body_and_no_other() -> None:
+    """The body it had is refused for now; those that wait and those that come are decoded by the next one."""
+    async with decoding() as decoders:
+        decoders._processes_max = 1
+        await decoders.decode(GOOD, LINES, NOW_MS)
+        (first,) = processes(decoders)
+        os.kill(first, signal.SIGSTOP)
+        lost, waits = (asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS)) for _ in range(2))
+        await asyncio.sleep(0)
+        os.kill(first, signal.SIGKILL)
+
+        with pytest.raises(Overloaded):
+            await lost
+        assert 5000 == (await waits).messages
+        assert [first] != processes(decoders)
+
+
+async def test_a_decoder_that_dies_at_rest_is_replaced() -> None:
+    """Nobody is hurt by the end of one that had nothing to do."""
+    async with decoding() as decoders:
+        await decoders.decode(GOOD, LINES, NOW_MS)
+        (first,) = processes(decoders)
+        os.kill(first, signal.SIGKILL)
+        while processes(decoders):  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0.01)
+
+        assert 5000 == (await decoders.decode(GOOD, LINES, NOW_MS)).messages
+
+
+async def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body is not waited for without end."""
+    async with decoding() as decoders:
+        await decoders.decode(GOOD, LINES, NOW_MS)
+        (first,) = processes(decoders)
+        monkeypatch.setattr(module, "DECODE_S", 0.05)
+        os.kill(first, signal.SIGSTOP)
+
+        with pytest.raises(Overloaded):
+            await decoders.decode(GOOD, LINES, NOW_MS)
+
+
+async def test_when_none_can_be_started_bodies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process to be had means refused for now, and tried again with the next body."""
+    async with decoding() as decoders:
+        with monkeypatch.context() as broken:
+            broken.setattr("sys.executable", "/nowhere/python")
+
+            with pytest.raises(Overloaded):
+                await decoders.decode(GOOD, LINES, NOW_MS)
+
+        assert 5000 == (await decoders.decode(GOOD, LINES, NOW_MS)).messages
+
+
+async def test_closing_refuses_who_waits_and_leaves_no_process() -> None:
+    """At the end nobody waits for ever, and every decoder has left."""
+    async with decoding() as decoders:
+        decoders._processes_max = 1
+        await decoders.decode(GOOD, LINES, NOW_MS)
+        (first,) = processes(decoders)
+        os.kill(first, signal.SIGSTOP)
+        waits = [asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS)) for _ in range(3)]
+        await asyncio.sleep(0)
+
+    assert all(isinstance(wait, Overloaded) for wait in await asyncio.gather(*waits, return_exceptions=True))
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
