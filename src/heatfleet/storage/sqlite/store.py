@@ -35,6 +35,12 @@ from heatfleet.storage.sqlite.runs import Runs
 
 ROLLUP_WAIT_S = 30
 _LAST_SLOT = (1 << 62) // SLOT_MS
+_PACKED_SUMS = """
+SELECT unhex(group_concat(printf('%016x%016x%016x%016x%016x%016x%016x%016x', slot, energy_mj, known_ms,
+                                 temperature_mc_ms, temperature_known_ms, devices, devices_hour, devices_day), ''))
+FROM slot_sum WHERE product = (SELECT id FROM product WHERE name = ?) AND slot >= ? AND slot < ?"""
+"""All rows as one value, eight numbers of 64 bits a row. A year is 35,000 rows: fetched one by one, each would be a
+turn of the interpreter lock with the requests of the server, and their 280,000 numbers would each become an object."""
 _STATE = "name, p.name, power_w, power_ms, temperature_c, temperature_ms, last_ms"
 
 
@@ -139,16 +145,13 @@ class SqliteStore:
     ) -> Figures:
         """Figures of the fleet or of one product; see ``Store.figures``."""
         with self._reading() as connection:
-            rows = select(
-                connection,
-                "SELECT slot, energy_mj, known_ms, temperature_mc_ms, temperature_known_ms, devices, devices_hour,"
-                " devices_day FROM slot_sum WHERE product = (SELECT id FROM product WHERE name = ?)"
-                " AND slot >= ? AND slot < ? ORDER BY slot",
-                product_id or "",
-                first_slot or 0,
-                _LAST_SLOT if end_slot is None else end_slot,
-            )
-            return Figures.of_table(np.array(rows, np.int64).reshape(-1, 8).T, setting(connection, "as_of_ms"))
+            packed = connection.execute(
+                _PACKED_SUMS,
+                (product_id or "", first_slot or 0, _LAST_SLOT if end_slot is None else end_slot),
+            ).get
+            table = np.frombuffer(packed or b"", ">i8").reshape(-1, 8).T.astype(np.int64)
+            # SQLite does not promise the order in which it joins the rows, though it is that of the key.
+            return Figures.of_table(table[:, np.argsort(table[0], kind="stable")], setting(connection, "as_of_ms"))
 
     def device_figures(
         self,
