@@ -26,7 +26,7 @@ from heatfleet.storage.sqlite.connect import (
     unfit_as_error,
 )
 from heatfleet.storage.sqlite.days import DayFiles
-from heatfleet.storage.sqlite.device_figures import reckon_device
+from heatfleet.storage.sqlite.device_figures import Life, reckon_device
 from heatfleet.storage.sqlite.fleet import NEVER
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
@@ -164,20 +164,19 @@ class SqliteStore:
         with ExitStack() as opened:
             connection = opened.enter_context(self._reading())
             as_of_ms = setting(connection, "as_of_ms")
-            one = "SELECT id, first_ms, last_ms FROM device WHERE name = ? AND last_ms <> ?"
+            one = "SELECT id, first_ms, last_ms, power_ms, temperature_ms FROM device WHERE name = ? AND last_ms <> ?"
             found = select(connection, one, device_id, NEVER)
             products: dict[str, int] = dict(select(connection, "SELECT name, id FROM product"))
             if not found or (product_id is not None and product_id not in products):
                 return Figures.of_table(np.empty((8, 0), np.int64), as_of_ms)
-            device, first_ms, last_ms = found[0]
+            life = Life(*found[0])
             days = DayFiles(self._folder, store=setting(connection, "store"), writable=False)
             opened.callback(days.close)
             return reckon_device(
                 History(days, Runs(connection)),
-                device,
-                lifetime_ms=(first_ms, last_ms),
+                life,
                 slots=(
-                    slot_of(first_ms) if first_slot is None else max(first_slot, slot_of(first_ms)),
+                    max(first_slot or 0, slot_of(life.first_ms)),
                     min(slot_of(as_of_ms) + SLOTS_PER_HOUR, _LAST_SLOT if end_slot is None else end_slot),
                 ),
                 product=None if product_id is None else products[product_id],
