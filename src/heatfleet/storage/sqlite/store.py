@@ -203,7 +203,8 @@ class SqliteStore:
             rows = select(
                 connection,
                 f"SELECT d.id, d.{_STATE} FROM device d JOIN product p ON p.id = product"  # noqa: S608 - a constant
-                " WHERE d.id > ?1 AND last_ms <> ?2 AND ifnull(p.name = ?3, 1)"
+                " WHERE d.id > ?1 AND last_ms <> ?2"
+                " AND (?3 IS NULL OR product = (SELECT id FROM product WHERE name = ?3))"
                 " AND ifnull((last_ms > ?4) = ?5, 1) AND ifnull((ifnull(power_w, 0) > 0) = ?6, 1)"
                 " ORDER BY d.id LIMIT ?7",
                 position,
