@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from heatfleet import __version__
 from heatfleet.api import devices, handlers, health, message, openapi, pages, report, send
+from heatfleet.api.turns import Turns
 from heatfleet.api.watch import SmallBodies, Watch
 from heatfleet.config import Settings
 from heatfleet.errors import HeatfleetError
@@ -28,6 +29,7 @@ class State(TypedDict):
     """What every request finds in ``request.state``."""
 
     services: Services
+    turns: Turns
 
 
 class App(FastAPI):
@@ -45,7 +47,7 @@ class App(FastAPI):
                 except HeatfleetError as error:
                     self.not_opened = error
                     raise
-                yield State(services=services)
+                yield State(services=services, turns=Turns(services.ingest))
 
         super().__init__(
             title="Heatfleet",

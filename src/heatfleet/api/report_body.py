@@ -1,12 +1,9 @@
 """How cells look on the wire: JSON by local day and hour, or CSV by instant."""
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import date
 from hashlib import blake2b
-from io import StringIO
-from itertools import islice
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,7 +16,6 @@ from heatfleet.domain.slots import SLOT_S, SLOTS_PER_DAY
 from heatfleet.reports import Cells, Interval
 from heatfleet.storage.base import Column
 
-_ROWS_A_CHUNK = 1000
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _QUARTERS = [f"{quarter // 4:02}:{quarter % 4 * 15:02}" for quarter in range(SLOTS_PER_DAY)]
 
@@ -68,24 +64,20 @@ def json_body(cells: Cells, interval: Interval, metric: Metric, *, detail: bool)
     return msgspec.json.encode(body)
 
 
-def csv_chunks(cells: Cells) -> Iterator[str]:
-    """The column names and then some rows at a time; a field is empty where its value is unknown."""
+def csv_body(cells: Cells) -> bytes:
+    """A line of column names and one for each cell; a field is empty where its value is unknown."""
     *measured, final = _measured(cells)
-    rows = zip(
+    columns = (
         _instants(cells.first_slot * SLOT_S, "UTC"),
         _instants(cells.first_slot * SLOT_S + cells.offset_s, "naive"),
         _offsets(cells.offset_s),
-        ((cells.end_slot - cells.first_slot) * SLOT_S).tolist(),
-        *measured,
+        map(str, ((cells.end_slot - cells.first_slot) * SLOT_S).tolist()),
+        *(("" if value is None else str(value) for value in column) for column in measured),
         ("true" if ended else "false" for ended in final),
-        strict=True,
     )
-    chunk: Iterable[Sequence[Any]] = [CSV_COLUMNS]
-    while chunk:
-        text = StringIO(newline="")
-        csv.writer(text).writerows(chunk)
-        yield text.getvalue()
-        chunk = list(islice(rows, _ROWS_A_CHUNK))
+    # No field has anything to be quoted for, and csv.writer takes twice the time.
+    lines = map(",".join, zip(*columns, strict=True))
+    return "".join(f"{line}\r\n" for line in (",".join(CSV_COLUMNS), *lines)).encode()
 
 
 def _measured(cells: Cells) -> tuple[list[Any], ...]:
