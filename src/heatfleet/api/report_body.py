@@ -16,6 +16,7 @@ from heatfleet.domain.slots import SLOT_S, SLOTS_PER_DAY
 from heatfleet.reports import Cells, Interval
 from heatfleet.storage.base import Column
 
+_DAY_S = 86_400
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _QUARTERS = [f"{quarter // 4:02}:{quarter % 4 * 15:02}" for quarter in range(SLOTS_PER_DAY)]
 
@@ -55,12 +56,15 @@ def json_body(cells: Cells, interval: Interval, metric: Metric, *, detail: bool)
         values = cells.energy_wh.tolist()
     else:
         values = (cells.temperature_cc / 100).tolist()
-    days = _days(cells)
     if interval == "day":
-        return msgspec.json.encode(dict(zip(days, values, strict=True)))
+        return msgspec.json.encode(dict(zip(_days(cells.local_s), values, strict=True)))
+    times = _times(cells)
+    # Day by day, not cell by cell; where a clock goes back over midnight, a day comes twice.
+    starts = np.flatnonzero(np.diff(cells.local_s // _DAY_S, prepend=-1))
+    ends = [*starts[1:].tolist(), len(times)]
     body: dict[str, dict[str, Any]] = {}
-    for day, time, value in zip(days, _times(cells), values, strict=True):
-        body.setdefault(day, {})[time] = value
+    for day, start, end in zip(_days(cells.local_s[starts]), starts.tolist(), ends, strict=False):
+        body.setdefault(day, {}).update(zip(times[start:end], values[start:end], strict=True))
     return msgspec.json.encode(body)
 
 
@@ -93,9 +97,9 @@ def _measured(cells: Cells) -> tuple[list[Any], ...]:
     )
 
 
-def _days(cells: Cells) -> list[str]:
-    """The local date of each cell."""
-    days, place = np.unique(cells.local_s // 86_400, return_inverse=True)
+def _days(local_s: Column) -> list[str]:
+    """The date that a clock shows at each of its seconds since 1970."""
+    days, place = np.unique(local_s // _DAY_S, return_inverse=True)
     names = [date.fromordinal(_EPOCH_ORDINAL + day).isoformat() for day in days.tolist()]
     return [names[index] for index in place.tolist()]
 
