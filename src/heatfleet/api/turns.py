@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from starlette.concurrency import run_in_threadpool
+
 from heatfleet.ingest import Ingest
 
 PLACES = 2
@@ -32,7 +34,7 @@ class Turns:
         await self._places.acquire()
         began_s = loop.time()
         try:
-            return await asyncio.to_thread(work)
+            return await run_in_threadpool(work)
         finally:
             messages_wait = self._ingest.readings > 0
             rest_s = min(REST * (loop.time() - began_s), REST_MAX_S) if messages_wait else 0.0
