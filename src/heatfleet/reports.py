@@ -127,6 +127,8 @@ def divide_half_even(dividend: Column, divisor: Column | int) -> Column:
 def _counted(figures: Figures) -> Figures:
     """Without the slots for which a store keeps a row of zeros, such as those that are still to come."""
     counted = (figures.devices_day > 0) | (figures.temperature_known_ms > 0)
+    if counted.all():
+        return figures
     columns = [getattr(figures, field.name)[counted] for field in fields(figures) if field.name != "as_of_ms"]
     return Figures.of_table(np.array(columns), figures.as_of_ms)
 

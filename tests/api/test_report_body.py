@@ -2,13 +2,14 @@
 
 import csv
 import json
+from io import StringIO
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from heatfleet.api.report_body import CSV_COLUMNS, csv_chunks, etag, json_body
+from heatfleet.api.report_body import CSV_COLUMNS, csv_body, etag, json_body
 from heatfleet.api.report_query import Metric
 from heatfleet.domain.slots import SLOT_MS
 from heatfleet.reports import Cells, Interval, Question, cells
@@ -24,7 +25,7 @@ def document(found: Cells, interval: Interval = "hour", metric: Metric = "energy
 
 
 def table(found: Cells) -> list[dict[str, str]]:
-    return list(csv.DictReader("".join(csv_chunks(found)).splitlines()))
+    return list(csv.DictReader(csv_body(found).decode().splitlines()))
 
 
 def test_the_original_shape() -> None:
@@ -136,18 +137,20 @@ def test_csv() -> None:
         "2026-10-25T00:00:00Z,2026-10-25T02:00:00,+02:00,3600,1,,900.0,0.25,1,true\r\n"
         "2026-10-25T01:00:00Z,2026-10-25T02:00:00,+01:00,3600,,20.0,0.0,0.0,0,true\r\n"
     )
-    assert expected == "".join(csv_chunks(gathered(*rows, zone="Europe/Paris")))
+    assert expected == csv_body(gathered(*rows, zone="Europe/Paris")).decode()
 
 
-def test_csv_comes_in_chunks_and_whole() -> None:
-    """A long report is sent piece by piece; its lines follow each other without a gap."""
+def test_a_long_csv_is_whole() -> None:
+    """Its lines follow each other without a gap, and are what the csv module would write."""
     first = slot("2024-01-01")
-    chunks = list(csv_chunks(gathered(*(Row(first + index) for index in range(2500)), interval="quarter")))
-    lines = table(gathered(*(Row(first + index) for index in range(2500)), interval="quarter"))
-    assert len(chunks) == 4
+    found = gathered(*(Row(first + index, devices_day=index % 7 + 1) for index in range(2500)), interval="quarter")
+    lines = table(found)
     assert len(lines) == 2500
     assert all(earlier["start_utc"] < later["start_utc"] for earlier, later in pairwise(lines))
     assert {line["duration_s"] for line in lines} == {"900"}
+    written = StringIO(newline="")
+    csv.writer(written).writerows([CSV_COLUMNS, *(line.values() for line in lines)])
+    assert csv_body(found).decode() == written.getvalue()
 
 
 def test_csv_of_days_of_unequal_length() -> None:

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from heatfleet import __version__
 from heatfleet.api import devices, handlers, health, message, openapi, pages, report, send
 from heatfleet.api.decoders import Decoders
+from heatfleet.api.turns import Turns
 from heatfleet.api.watch import SmallBodies, Watch
 from heatfleet.config import Settings
 from heatfleet.errors import HeatfleetError
@@ -30,6 +31,7 @@ class State(TypedDict):
 
     services: Services
     decoders: Decoders
+    turns: Turns
 
 
 class App(FastAPI):
@@ -49,7 +51,7 @@ class App(FastAPI):
                     raise
                 decoders = Decoders()
                 opened.push_async_callback(decoders.close)
-                yield State(services=services, decoders=decoders)
+                yield State(services=services, decoders=decoders, turns=Turns(services.ingest))
 
         super().__init__(
             title="Heatfleet",

@@ -6,16 +6,18 @@ Any figure may still change, since late readings are welcome: caches may keep an
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from heatfleet.api.problems import problem_responses
-from heatfleet.api.report_body import CSV_COLUMNS, DetailedCell, csv_chunks, etag, json_body
+from heatfleet.api.report_body import CSV_COLUMNS, DetailedCell, csv_body, etag, json_body
 from heatfleet.api.report_query import PARAMETERS, Format, Metric, read_query
+from heatfleet.api.turns import Turns
 from heatfleet.reports import answer
 from heatfleet.wiring import Services
 
@@ -72,7 +74,7 @@ _ALIAS = _documented([parameter for parameter in PARAMETERS if parameter["name"]
 
 
 @router.get("/report", summary="Energy or temperature by day and hour", **_documented(PARAMETERS))
-def report(request: Request) -> Response:
+async def report(request: Request) -> Response:
     """Figures of the fleet, of a product or of one device, by local day and hour.
 
     Energy is in whole Wh. An hour in which nothing is known is absent; a known zero is 0. The hour that now lies
@@ -80,22 +82,27 @@ def report(request: Request) -> Response:
     `"02:00+02:00"` and `"02:00+01:00"`. CSV has a line for every cell, with instants and all that `detail` gives.
     Any figure may still change when late readings come: ask again with `If-None-Match`.
     """
-    return _respond(request, None)
+    return await _respond(request, None)
 
 
 @router.get("/report/power", summary="Energy: /report with metric=energy", **_ALIAS)
-def report_power(request: Request) -> Response:
+async def report_power(request: Request) -> Response:
     """Just `/report` with `metric=energy`."""
-    return _respond(request, "energy")
+    return await _respond(request, "energy")
 
 
 @router.get("/report/temperature", summary="Temperature: /report with metric=temperature", **_ALIAS)
-def report_temperature(request: Request) -> Response:
+async def report_temperature(request: Request) -> Response:
     """Just `/report` with `metric=temperature`."""
-    return _respond(request, "temperature")
+    return await _respond(request, "temperature")
 
 
-def _respond(request: Request, metric: Metric | None) -> Response:
+async def _respond(request: Request, metric: Metric | None) -> Response:
+    turns: Turns = request.state.turns
+    return await turns.take(partial(_answer, request, metric))
+
+
+def _answer(request: Request, metric: Metric | None) -> Response:
     services: Services = request.state.services
     query = read_query(request.query_params.multi_items(), tz=services.settings.tz, metric=metric)
     form = query.format or _preferred(request.headers.getlist("accept"))
@@ -110,7 +117,7 @@ def _respond(request: Request, metric: Metric | None) -> Response:
         return Response(status_code=304, headers=headers)
     if form == "csv":
         headers["Content-Disposition"] = f'attachment; filename="heatfleet-report-{interval}.csv"'
-        return StreamingResponse(csv_chunks(cells), headers=headers, media_type=_CSV)
+        return Response(csv_body(cells), headers=headers, media_type=_CSV)
     body = json_body(cells, interval, query.metric, detail=query.detail)
     return Response(body, headers=headers, media_type=_JSON)
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any
@@ -117,14 +118,17 @@ def _make_durable(connection: apsw.Connection, path: Path) -> None:
 def _check_version(connection: apsw.Connection, path: Path, known: int) -> int:
     """The schema version of a file; ``SetupError`` for one from the future or of another program."""
     version = int(connection.pragma("user_version"))
-    is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    if connection.pragma("application_id") != APPLICATION_ID and not (version == 0 and is_empty):
+    if connection.pragma("application_id") != APPLICATION_ID and not (version == 0 and _is_empty(connection)):
         msg = f"{path} is a database of something else; choose another path"
         raise SetupError(msg)
     if version > known:
         msg = f"{path} has schema version {version}, this Heatfleet knows {known}: use a newer Heatfleet"
         raise SetupError(msg)
     return version
+
+
+def _is_empty(connection: apsw.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) = 0 FROM sqlite_schema").get)
 
 
 def _migrate(connection: apsw.Connection, path: Path, scripts: list[str], once: Once | None, *, writable: bool) -> None:
@@ -144,6 +148,7 @@ def _migrate(connection: apsw.Connection, path: Path, scripts: list[str], once: 
             connection.pragma("application_id", APPLICATION_ID)
 
 
+@cache
 def _scripts(kind: str) -> list[str]:
     folder = resources.files("heatfleet.storage.sqlite") / "schema"
     found = sorted(

@@ -3,9 +3,10 @@
 Old days go by deleting their file. ``schema/day_001.sql`` describes the columns.
 """
 
+import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +23,9 @@ _TIME_MASK = (1 << DEVICE_SHIFT - 1) - 1
 _OPEN_MAX = 64
 ROWS_A_STATEMENT = 64
 READ_AT_ONCE = 500_000
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+
+_is_day_file = re.compile(r"readings-(\d{4}-\d{2}-\d{2})\.db").fullmatch
 
 
 class DayFiles:
@@ -36,18 +40,12 @@ class DayFiles:
         self._days: list[int] | None = None
 
     def days(self) -> list[int]:
-        """The days that have a file, as days since 1970, ascending."""
-        if self._days is not None:
-            return self._days
-        names = (re.fullmatch(r"readings-(\d{4}-\d{2}-\d{2})\.db", path.name) for path in self._folder.iterdir())
-        days = sorted(
-            int(datetime.fromisoformat(match[1]).replace(tzinfo=UTC).timestamp()) * 1000 // DAY_MS
-            for match in names
-            if match
-        )
-        if self._writable:  # no other process makes such files while this one holds the lock of the rollup
-            self._days = days
-        return days
+        """The days that have a file, as days since 1970, ascending; looked up once, see ``look_again``."""
+        if self._days is None:
+            names = os.listdir(self._folder)  # noqa: PTH208 - there are thousands, and a path for each takes time
+            found = map(_is_day_file, names)
+            self._days = sorted(date.fromisoformat(match[1]).toordinal() - _EPOCH_ORDINAL for match in found if match)
+        return self._days
 
     def place(self, readings: Readings) -> None:
         """Put readings, sorted and each identity once, where they belong, over what is there. May be repeated."""
@@ -126,7 +124,7 @@ class DayFiles:
             return [(k >> DEVICE_SHIFT, start_ms + (k >> 1 & _TIME_MASK), k & 1, v, p) for k, v, p in found]
 
     def _path(self, day: int) -> Path:
-        return self._folder / f"readings-{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}.db"
+        return self._folder / f"readings-{date.fromordinal(_EPOCH_ORDINAL + day)}.db"
 
     def _connection(self, day: int) -> apsw.Connection | None:
         connection = self._open.pop(day, None)

@@ -1,5 +1,7 @@
 """One device's figures, reckoned when asked for from its own readings: a day is some 500 of them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from heatfleet.domain.slots import SLOT_MS, SLOTS_PER_DAY, SLOTS_PER_HOUR
@@ -9,11 +11,21 @@ from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.integrate import clipped, pieces, segments, sums
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """When a device spoke first and last, and when it last told power and temperature; ``None`` is never."""
+
+    device: int
+    first_ms: int
+    last_ms: int
+    power_ms: int | None
+    temperature_ms: int | None
+
+
 def reckon_device(
     history: History,
-    device: int,
+    life: Life,
     *,
-    lifetime_ms: tuple[int, int],
     slots: tuple[int, int],
     product: int | None,
     product_names: dict[int, str],
@@ -25,12 +37,12 @@ def reckon_device(
     # Whether the device was known in the day before each slot is part of the figures (coverage).
     start_ms = (first_slot - SLOTS_PER_DAY + 1) * SLOT_MS
     end_ms = end_slot * SLOT_MS
-    readings = Readings.of_rows(_rows(history, device, lifetime_ms, start_ms, end_ms))
+    readings = Readings.of_rows(_rows(history, life, start_ms, end_ms))
     # A rollup may place a reading of a new product while we look; it counts the next time.
     readings = readings.take(np.isin(readings.product, list(product_names)))
     rank = ranks_by_name(product_names)
-    life = segments(moments(readings.as_set(rank), rank), hold_ms)
-    known = pieces(clipped(life, start_ms, min(end_ms, as_of_ms)))
+    held = segments(moments(readings.as_set(rank), rank), hold_ms)
+    known = pieces(clipped(held, start_ms, min(end_ms, as_of_ms)))
     if product is not None:
         known = known.take(known.product == product)
     total = sums(type(known)(known.device, known.slot, np.zeros_like(known.product), known.energy_mj, known.known_ms,
@@ -59,17 +71,12 @@ def _within_last(heard: Column, slots: int) -> Column:
     return within
 
 
-def _rows(
-    history: History,
-    device: int,
-    lifetime_ms: tuple[int, int],
-    start_ms: int,
-    end_ms: int,
-) -> list[Row]:
+def _rows(history: History, life: Life, start_ms: int, end_ms: int) -> list[Row]:
     """The readings in the range, and before them those that tell how the device stood at its start."""
-    first_ms, last_ms = lifetime_ms
     context: list[Row] = []
-    if first_ms < start_ms:
-        for code in (0, 1):
-            context += history.newest_before(device, start_ms, first_ms, code)
-    return context + list(history.of_device(device, start_ms, min(end_ms, last_ms + 1)))
+    for code, newest_ms in enumerate((life.power_ms, life.temperature_ms)):
+        # A heater that is off all summer may not tell its power for months: do not search them, it is known.
+        if newest_ms is not None:
+            before_ms = min(start_ms, newest_ms + 1)
+            context += history.newest_before(life.device, before_ms, life.first_ms, code)
+    return context + list(history.of_device(life.device, start_ms, min(end_ms, life.last_ms + 1)))

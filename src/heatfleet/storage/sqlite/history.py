@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from heatfleet.domain.slots import DAY_MS, HOUR_MS
+from heatfleet.domain.slots import HOUR_MS
 from heatfleet.storage.sqlite.columns import Row
 from heatfleet.storage.sqlite.days import DayFiles
 from heatfleet.storage.sqlite.runs import Runs
@@ -22,7 +22,7 @@ class History:
 
     def newest_before(self, device: int, time_ms: int, since_ms: int, code: int | None = None) -> list[Row]:
         """What a device said at the newest instant of ``[since_ms, time_ms)`` at which it spoke, in one code or any."""
-        for hour in reversed(self._hours_between(since_ms, time_ms)):
+        for hour in self._hours_between(since_ms, time_ms, newest_first=True):
             rows = [row for row in self._in_hour(device, hour, since_ms, time_ms) if code in (None, row[2])]
             if rows:
                 return [row for row in rows if row[1] == rows[-1][1]]
@@ -32,10 +32,12 @@ class History:
         rows = self._days.of_device(device, hour) + self._runs.of_device(device, hour)
         return sorted((row for row in rows if start_ms <= row[1] < end_ms), key=lambda row: row[1])
 
-    def _hours_between(self, start_ms: int, end_ms: int) -> list[int]:
-        """The hours that touch ``[start_ms, end_ms)`` and may have readings."""
-        hours = {hour for hour in self._runs.hours() if start_ms < (hour + 1) * HOUR_MS and hour * HOUR_MS < end_ms}
-        for day in self._days.days():
-            if day * DAY_MS < end_ms and start_ms < (day + 1) * DAY_MS:
-                hours.update(range(max(day * 24, start_ms // HOUR_MS), min(day * 24 + 24, -(-end_ms // HOUR_MS))))
-        return sorted(hours)
+    def _hours_between(self, start_ms: int, end_ms: int, *, newest_first: bool = False) -> Iterator[int]:
+        """The hours that touch ``[start_ms, end_ms)`` and may have readings, in order."""
+        first, last, step = start_ms // HOUR_MS, (end_ms - 1) // HOUR_MS, -1 if newest_first else 1
+        in_files, in_runs = self._days.days(), self._runs.hours()
+        days = {day for day in in_files if first // 24 <= day <= last // 24}
+        days_of_runs = {hour // 24 for hour in in_runs if first <= hour <= last}
+        for day in sorted(days | days_of_runs)[::step]:
+            hours = range(max(day * 24, first), min(day * 24 + 23, last) + 1)
+            yield from (hour for hour in hours[::step] if day in days or hour in in_runs)
