@@ -28,7 +28,7 @@ TINY: dict[str, st.SearchStrategy[int]] = {
     "revise.PIECES_AT_ONCE": st.sampled_from([1, 1000, 1 << 28]),
     "days.READ_AT_ONCE": st.integers(2, 9),
     "days._OPEN_MAX": st.integers(1, 2),
-    "days.ROWS_A_STATEMENT": st.integers(1, 4),
+    "days.SHEET_ROWS": st.integers(1, 4),
     "integrate.DENSE_MAX": st.sampled_from([0, 5, 100_000]),
     "fleet.LOADED_AT_ONCE": st.integers(1, 3),
     "runs._KEPT_PARTS": st.integers(1, 2),

@@ -6,22 +6,24 @@ Old days go by deleting their file. ``schema/day_001.sql`` describes the columns
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import apsw
 import numpy as np
 
 from heatfleet.domain.slots import DAY_MS, HOUR_MS
 from heatfleet.errors import SetupError
-from heatfleet.storage.sqlite.columns import Readings, Row, order_by
+from heatfleet.storage.sqlite.columns import Columns, Floats, Ints, Readings, Row, order_by
 from heatfleet.storage.sqlite.connect import open_database, open_if_there, transaction, unavailable_as_error
+from heatfleet.storage.sqlite.sheet import FIRST_ROW, SHEET_ROWS, Sheets
 
 DEVICE_SHIFT = 23
 _TIME_MASK = (1 << DEVICE_SHIFT - 1) - 1
 _OPEN_MAX = 64
-ROWS_A_STATEMENT = 64
 READ_AT_ONCE = 500_000
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
@@ -38,6 +40,7 @@ class DayFiles:
         self._writable = writable
         self._open: dict[int, apsw.Connection] = {}
         self._days: list[int] | None = None
+        self._sheets = Sheets()
 
     def days(self) -> list[int]:
         """The days that have a file, as days since 1970, ascending; looked up once, see ``look_again``."""
@@ -49,33 +52,26 @@ class DayFiles:
 
     def place(self, readings: Readings) -> None:
         """Put readings, sorted and each identity once, where they belong, over what is there. May be repeated."""
-        hour = readings.time_ms // HOUR_MS
-        in_hour = readings.device << DEVICE_SHIFT | readings.time_ms % HOUR_MS << 1 | readings.code
-        order = order_by(hour, in_hour)
-        rows, hour = readings.take(order), hour[order]
-        edges = np.flatnonzero(np.r_[True, np.diff(hour) != 0, True]) if len(hour) else np.empty(0, np.int64)
-        by_day: dict[int, list[tuple[int, Readings]]] = {}
-        for start, end in pairwise(edges):
-            number = int(hour[start])
-            by_day.setdefault(number // 24, []).append((number, rows.take(slice(start, end))))
-        for day, hours in by_day.items():
-            self._place_day(day, hours)
+        rows = _Rows.of(readings)
+        for day, first, end in _spans(rows.hour // 24):
+            for start in range(first, end, SHEET_ROWS):
+                self._place_some(day, rows.take(slice(start, min(start + SHEET_ROWS, end))))
 
-    def _place_day(self, day: int, hours: list[tuple[int, Readings]]) -> None:
+    def _place_some(self, day: int, rows: "_Rows") -> None:
+        """Place rows of one day, all or none."""
         connection = self._connection(day)
         assert connection is not None  # noqa: S101 - a writable folder makes the file
-        with unavailable_as_error(self._path(day)), transaction(connection):
-            for hour, part in hours:
-                key = part.device << DEVICE_SHIFT | (part.time_ms - hour * HOUR_MS) << 1 | part.code
-                flat: list[float] = [0] * (3 * len(part))
-                flat[::3], flat[1::3], flat[2::3] = key.tolist(), part.value.tolist(), part.product.tolist()
-                # Many rows a statement: a third less work than one each.
-                many = len(part) // ROWS_A_STATEMENT * ROWS_A_STATEMENT * 3
-                for values, rows in ((flat[:many], ROWS_A_STATEMENT), (flat[many:], 1)):
-                    connection.executemany(
-                        f"INSERT OR REPLACE INTO h{hour % 24:02} VALUES" + ", ".join(["(?, ?, ?)"] * rows),
-                        zip(*[iter(values)] * (3 * rows), strict=True),
-                    )
+        with (
+            unavailable_as_error(self._path(day)),
+            self._sheets.shown(connection, rows.key, rows.value, rows.product),
+            transaction(connection),
+        ):
+            for hour, first, end in _spans(rows.hour):
+                connection.execute(
+                    f"INSERT OR REPLACE INTO h{hour % 24:02} SELECT k, v, p FROM sheet.sheet"  # noqa: S608 - a number
+                    " WHERE rowid >= ? AND rowid < ? ORDER BY rowid",
+                    (FIRST_ROW + first, FIRST_ROW + end),
+                )
 
     def everything(self) -> Iterator[Readings]:
         """All readings, hour by hour in order, and of each hour some devices at a time, sorted."""
@@ -150,3 +146,29 @@ class DayFiles:
                 self._open.pop(next(iter(self._open))).close()
         self._open[day] = connection  # the newest used is last
         return connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows(Columns):
+    """Readings as the tables have them, in order of hour and key."""
+
+    hour: Ints
+    key: Ints
+    value: Floats
+    product: Ints
+
+    @classmethod
+    def of(cls, readings: Readings) -> Self:
+        hour = readings.time_ms // HOUR_MS
+        key = readings.device << DEVICE_SHIFT | (readings.time_ms - hour * HOUR_MS) << 1 | readings.code
+        rows = cls(hour, key, readings.value, readings.product)
+        if (hour == hour[:1]).all():  # as most often; then they are in order already
+            return rows
+        return rows.take(order_by(hour, key))
+
+
+def _spans(values: Ints) -> Iterator[tuple[int, int, int]]:
+    """Where neighbours are equal: the value, its first place, and the place after its last."""
+    edges = np.flatnonzero(np.diff(values, prepend=-1, append=-1))
+    for first, end in pairwise(edges.tolist()):
+        yield int(values[first]), first, end
