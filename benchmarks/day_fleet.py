@@ -128,16 +128,17 @@ class Writer:
 
 
 class Truth:
-    """The energy of each hour, from what was said: of the whole fleet, and of some of its devices."""
+    """The energy of each hour, ``None`` where unknown, from what was said: of the whole fleet, and of some devices."""
 
     def __init__(self, devices: int, start_ms: int, watched: Ints) -> None:
         self.watched = watched
-        self.fleet_mj: list[int] = []
-        self.watched_mj: list[list[int]] = []
+        self.fleet_mj: list[int | None] = []
+        self.watched_mj: list[list[int | None]] = []
         self._power_w = np.full(devices, -1)
         self._said_ms = np.full(devices, start_ms - HOLD_MS)
         self._counted_ms = np.full(devices, start_ms)
         self._hour_mj = np.zeros(devices, np.int64)
+        self._known = np.zeros(devices, np.bool_)
 
     def hear(self, messages: Messages) -> None:
         """Count what each device used until it spoke, and remember what it said."""
@@ -150,12 +151,17 @@ class Truth:
     def end_hour(self, now_ms: int) -> None:
         """Cut every device's use at this instant and keep the hour's sums."""
         self._count(np.arange(self._power_w.size), np.full(self._power_w.size, now_ms))
-        self.fleet_mj.append(int(self._hour_mj.sum()))
-        self.watched_mj.append(self._hour_mj[self.watched].tolist())
+        self.fleet_mj.append(int(self._hour_mj.sum()) if self._known.any() else None)
+        known = self._known[self.watched].tolist()
+        energy_mj = self._hour_mj[self.watched].tolist()
+        self.watched_mj.append([mj if is_known else None for mj, is_known in zip(energy_mj, known, strict=True)])
         self._hour_mj[:] = 0
+        self._known[:] = False
 
     def _count(self, device: Ints, until_ms: Ints) -> None:
         believed_ms = np.minimum(until_ms, self._said_ms[device] + HOLD_MS)
         length_ms = np.maximum(0, believed_ms - self._counted_ms[device])
-        self._hour_mj[device] += np.maximum(0, self._power_w[device]) * length_ms
+        power_w = self._power_w[device]
+        self._hour_mj[device] += np.maximum(0, power_w) * length_ms
+        self._known[device] |= (power_w >= 0) & (length_ms > 0)
         self._counted_ms[device] = until_ms

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,8 +52,9 @@ class KeptRollup:
         """One rollup: ``readings``, ``late``, ``as_of_ms``, ``seconds``, ``cpu_s`` and, so far, ``peak_mib``."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(b"%d\n" % now_ms)
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # said below
+            self._process.stdin.write(b"%d\n" % now_ms)
+            self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
             raise Unmeasurable(f"the rollup process ended with code {self._process.wait()}")

@@ -37,7 +37,6 @@ DAY, YEAR, CSV, DEVICE = (
     "fleet, all days, detailed CSV",
     "one device, any day",
 )
-GOALS_MS = {DAY: 10, YEAR: 100, DEVICE: 50}
 COLUMNS = (
     "report",
     "KiB",
@@ -76,7 +75,6 @@ def measure(options: Options) -> Result:
         notes=[
             f"Rounds: {count} of {asked} requests; medians. Days of Europe/Paris; the client's own time is included.",
             _cold_note(rounds),
-            *_goals(rounds),
             (
                 f"Ingest: {spread(alone, 'messages_per_s')} messages/s alone, one a POST, {CONNECTIONS} connections;"
                 f" {spread(beside, 'messages_per_s')} beside {REPORTS_PER_S} reports a second."
@@ -90,13 +88,6 @@ def _cold_note(rounds: Mapping[str, list[Round]]) -> str:
     dropped = all(one["dropped"] for of_question in rounds.values() for one in of_question)
     how = "after the kernel forgot all files" if dropped else "with files in memory: root alone may drop caches"
     return f"First: the first report that a fresh server answers, {how}."
-
-
-def _goals(rounds: Mapping[str, list[Round]]) -> list[str]:
-    return [
-        goal(f"{question}: p99, ms", median(rounds[question], "p99_ms"), at_most=most_ms, form=".1f")
-        for question, most_ms in GOALS_MS.items()
-    ]
 
 
 def _questions(history: History) -> dict[str, Question]:

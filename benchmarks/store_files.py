@@ -28,7 +28,7 @@ def fill_journal(folder: Path, fleet: MadeUpFleet, parts: Iterable[Columns], *, 
     count = 0
     with closing(_Filling(store.with_name(f"{STORE}.d"))) as filling:
         for columns in parts:
-            for rows in _packed(fleet, columns, a_commit):
+            for rows in packed(fleet, columns, a_commit):
                 filling.write(rows)
             count += len(columns.device)
     return count
@@ -67,7 +67,7 @@ class _Filling:
         self._room_bytes = FILE_BYTES_MAX
 
 
-def _packed(fleet: MadeUpFleet, columns: Columns, a_commit: int) -> Iterator[list[tuple[int, memoryview]]]:
+def packed(fleet: MadeUpFleet, columns: Columns, a_commit: int) -> Iterator[list[tuple[int, memoryview]]]:
     """Rows for the journal, as (readings, body), in lots of some ten megabytes."""
     count = len(columns.device)
     whole = count - count % a_commit
