@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from dataclasses import asdict
 
@@ -49,6 +50,7 @@ def main() -> int:
     if unknown := set(names) - BENCHMARKS.keys():
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; these exist: {', '.join(BENCHMARKS)}")
     asked = Options(options.quick, options.devices, options.readings, options.hours, options.minutes)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders are cleaned up
     results: dict[str, Result] = {}
     for name in names:
         try:

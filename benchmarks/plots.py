@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from benchmarks.results import Result, Round, median
 
-INK, FAINT = "#6e7781", "#8c959f55"
+INK, FAINT = "#737c86", "#8c959f55"
 OURS, THEIRS, SECOND = "#e8590c", "#8c959f", "#1c7ed6"
 FONTS = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 WIDTH_IN, FOOT_IN = 8.6, 0.28
@@ -126,9 +126,12 @@ def _rollup(results: Results) -> Figure | None:
     cost = {
         label: median(result.rounds[step], "cpu_s") / median(result.rounds[step], "readings") * 1e6
         for step, label in steps.items()
+        if step in result.rounds
     }
     beside = {"alone": "no rollup", "hour": "a full hour", "late": "late readings", "rebuild": "rebuild"}
-    waits = {label: median(result.rounds[step], "post_p99_ms") for step, label in beside.items()}
+    waits = {
+        label: median(result.rounds[step], "post_p99_ms") for step, label in beside.items() if step in result.rounds
+    }
     figure, axes = _panels(2, [len(cost), len(waits)], [result])
     _bars(axes[0], cost, "{:,.2f}", SECOND)
     axes[0].set_title(f"{result.title}: CPU, seconds a million readings")

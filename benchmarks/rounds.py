@@ -15,7 +15,7 @@ from benchmarks.usage import QUIET_CORES, Usage, peak_mib, wait_for_quiet
 from benchmarks.wrk import Load, Way, post
 
 ROUNDS = 5
-ROUND_S = 6
+ROUND_S = 5
 SPARE_ROUNDS = 3
 _HOUR_MS = 3_600_000
 

@@ -5,20 +5,22 @@ devices try again for a few seconds only. The rollup beside it loads the fleet's
 """
 
 import time
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.fleet import MadeUpFleet
 from benchmarks.kept_rollup import run_rollup
 from benchmarks.options import Options
-from benchmarks.results import Result, Round, goal, median, spread
-from benchmarks.servers import heatfleet, running
+from benchmarks.results import Result, Round, Unmeasurable, goal, median, spread
+from benchmarks.servers import STORE, heatfleet, running
 from benchmarks.store_files import fill_journal
 from benchmarks.usage import children, drop_caches, peak_mib, resident_mib, wait_for_quiet
+from heatfleet.storage import open_store
 
 DEVICES = 2_000_000
-STARTS = 5
-ROLLUP_WAIT_S = 60
+STARTS = 3
+ROLLUP_WAIT_S = 120
 COLUMNS = ("start", "seconds to ready (least – most)", "server, MiB", "rollup beside it, MiB (least – most)")
 
 
@@ -34,8 +36,8 @@ def measure(options: Options) -> Result:
         fill_journal(folder, fleet, [fleet.everyone(now_ms - 1_800_000, now_ms)], a_commit=50)
         run_rollup(folder)
         for _ in range(count):
+            wait_for_quiet(options.patience_s)
             for kind, found in rounds.items():
-                wait_for_quiet(options.patience_s)
                 if kind == "files in memory" or (not options.quick and drop_caches()):
                     found.append(_start(folder))
     slowest = median([one for found in rounds.values() for one in found], "seconds")
@@ -54,18 +56,18 @@ def measure(options: Options) -> Result:
 
 
 def _start(folder: Path) -> Round:
-    began_s = time.perf_counter()
-    with running(heatfleet(rollup=True), folder) as server:
-        seconds = time.perf_counter() - began_s
-        peaks = [0.0]
-        # Its first rollup begins at once; it has ended when the memory no longer grows for a while.
-        deadline_s = time.monotonic() + ROLLUP_WAIT_S
-        while time.monotonic() < deadline_s:
-            time.sleep(0.5)
-            peaks.append(sum(peak_mib(child) for child in children(server.pid)))
-            if len(peaks) > 6 and peaks[-6] == peaks[-1] > 0:
-                break
-        return {"seconds": seconds, "server_mib": resident_mib(server.pid), "rollup_mib": peaks[-1]}
+    with closing(open_store(f"sqlite:///{folder / STORE}", writable=False)) as store:
+        before_ms = store.status(0).as_of_ms
+        began_s = time.perf_counter()
+        with running(heatfleet(rollup=True), folder) as server:
+            seconds = time.perf_counter() - began_s
+            deadline_s = time.monotonic() + ROLLUP_WAIT_S
+            while store.status(0).as_of_ms == before_ms:
+                if time.monotonic() > deadline_s:
+                    raise Unmeasurable(f"the rollup beside the server did nothing for {ROLLUP_WAIT_S} s")
+                time.sleep(0.1)
+            rollup_mib = sum(peak_mib(child) for child in children(server.pid))
+            return {"seconds": seconds, "server_mib": resident_mib(server.pid), "rollup_mib": rollup_mib}
 
 
 def _row(kind: str, rounds: list[Round]) -> list[str]:
