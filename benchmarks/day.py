@@ -46,6 +46,7 @@ COLUMNS = (
     "rollup, s",
     "rollup CPU, s a million",
     "store, GiB",
+    "bytes a message",
 )
 
 
@@ -97,8 +98,9 @@ def _day(devices: int, hours: int) -> tuple[list[Round], float]:
         folder = Path(name)
         with running(heatfleet(), folder) as server, kept_rollup(folder) as rollup:
             for number in range(hours):
-                rounds.append(_hour(server, rollup, fleet, truth, number))
-                one = rounds[-1]
+                one = _hour(server, rollup, fleet, truth, number)
+                so_far = sum(earlier["messages"] for earlier in rounds) + one["messages"]
+                rounds.append({**one, "messages_so_far": so_far})
                 line = (
                     f"day: {devices:,} devices, hour {number + 1} of {hours}: {one['messages'] / one['seconds']:,.0f}"
                     f" messages/s, rollup {one['rollup_s']:.1f} s"
@@ -184,4 +186,5 @@ def _row(name: str, rounds: Sequence[Round]) -> list[str]:
         f"{sum(one['rollup_s'] for one in rounds):,.1f}",
         f"{sum(one['rollup_cpu_s'] for one in rounds) / messages * 1e6:.2f}",
         f"{rounds[-1]['store_bytes'] / 2**30:.2f}",
+        f"{rounds[-1]['store_bytes'] / rounds[-1]['messages_so_far']:.1f}",
     ]

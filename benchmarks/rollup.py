@@ -36,6 +36,7 @@ COLUMNS = (
     "seconds (least – most)",
     "CPU s",
     "CPU, s a million readings",
+    "bytes a reading",
     "peak MiB",
     "POST p50, ms",
     "POST p99, ms",
@@ -80,7 +81,6 @@ def _notes(rounds: Mapping[str, list[Round]], devices: int) -> list[str]:
             f"In the journal the hour has {HOUR_COMMIT} readings a commit, the minute {MINUTE_COMMIT}. The minute is"
             f" the median of {MINUTES}, in a kept process; the other steps start Python."
         ),
-        f"A stored reading takes {median(hour, 'bytes_a_reading'):.1f} bytes.",
         f"The fleet's minutes keep one core busy for {median(rounds['minute'], 'cpu_s') / 60:.1%} of the time.",
         f"p99 of a POST beside the hour, × without: {median(hour, 'post_p99_ms') / median(alone, 'post_p99_ms'):.1f}.",
         others_note(rounds),
@@ -148,6 +148,7 @@ def _row(name: str, rounds: list[Round]) -> list[str]:
         spread(rounds, "seconds", ".2f"),
         f"{median(rounds, 'cpu_s'):.2f}",
         f"{median(rounds, 'cpu_s') / readings * 1e6:.2f}" if readings else "",
+        f"{median(rounds, 'bytes_a_reading'):.1f}" if "bytes_a_reading" in rounds[0] else "",
         f"{median(rounds, 'peak_mib'):,.0f}",
         *waits,
     ]

@@ -50,7 +50,7 @@ def measure(options: Options) -> Result:
         notes=[
             f"Starts: {count} of each kind; medians. The rollup's memory is the most it held in its first rollup.",
             goal("seconds to ready", slowest, at_most=3),
-            goal("MiB of both together, at most", memory, at_most=1024, form=".0f"),
+            goal("MiB of server and rollup together", memory, at_most=1024, form=".0f"),
         ],
     )
 
