@@ -11,10 +11,10 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check bench soak lock clean
+.PHONY: help run install test check bench bench-peers bench-day soak lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # The trap lets demo take Ctrl-C and close what it opened; 130 is its word for "interrupted", not an error.
 run: .venv/run-installed ## start a simulated fleet and the service; Ctrl-C leaves
@@ -33,6 +33,12 @@ check: .venv/dev-installed ## lint, types, and the rules of the house
 
 bench: .venv/dev-installed ## measure what a message costs on this machine
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: .venv/dev-installed ## measure beside VictoriaMetrics, InfluxDB and nginx
+	$(BIN)/python -m benchmarks peers $(ARGS)
+
+bench-day: .venv/dev-installed ## a simulated day of the fleet, checked to the watt-hour
+	$(BIN)/python -m benchmarks day $(ARGS)
 
 soak: .venv/dev-installed ## run for minutes under load and faults
 	$(BIN)/python -m pytest -m soak $(ARGS)

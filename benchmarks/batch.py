@@ -4,6 +4,7 @@ Watches decoding, checks and packing of many messages; HTTP and the commit are s
 NDJSON; the peers take a JSON array, the usual way in FastAPI, and insert it with one `executemany`.
 """
 
+from benchmarks.options import Options
 from benchmarks.results import Result
 from benchmarks.rounds import as_result, post_in_rounds
 from benchmarks.servers import heatfleet, peer
@@ -11,8 +12,8 @@ from benchmarks.servers import heatfleet, peer
 CONNECTIONS = 4
 
 
-def measure(*, quick: bool) -> Result:
+def measure(options: Options) -> Result:
     """Heatfleet beside what people write instead."""
     targets = [heatfleet(), peer("careful"), peer("naive")]
-    rounds = post_in_rounds(targets, batches=True, connections=CONNECTIONS, quick=quick)
-    return as_result(f"batch: 10,000 messages per POST, {CONNECTIONS} connections", rounds)
+    rounds = post_in_rounds(targets, options, batches=True, connections=CONNECTIONS)
+    return as_result(f"batch: 10,000 messages per POST, {CONNECTIONS} connections", rounds, beside="naive")

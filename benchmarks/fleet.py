@@ -1,65 +1,128 @@
-"""Readings of a made-up fleet, as many and as mixed as real heaters send; seeded, so that every run has the same."""
+"""Readings of a made-up fleet, as many and as mixed as real heaters send; seeded, so that every run has the same.
 
-import random
-from collections.abc import Iterator, Sequence
+Everything is columns of NumPy: two million devices send 42 million readings an hour, too many for objects.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
+from heatfleet.domain.messages import CODE_NAMES, POWER, TEMPERATURE
 from heatfleet.domain.slots import HOUR_MS
 
 TEMPERATURES_AN_HOUR = 12
 POWERS_AN_HOUR = 9
+READINGS_AN_HOUR = TEMPERATURES_AN_HOUR + POWERS_AN_HOUR
+MESSAGES_A_DAY = 500
 PRODUCTS = 10
 DELAY_MEAN_MS = 2_000
 """How long a reading is under way on average, which is what puts them out of order."""
+_EVERY_MS = HOUR_MS // TEMPERATURES_AN_HOUR
+_MESSAGE = (
+    b'{"bizCode":"devicePropertyMessage","bizData":{"devId":"%s","productId":"%s","properties":'
+    b'[{"code":"%s","dpId":1,"time":%d,"value":%.1f}]},"ts":%d}'
+)
 
 Ints = npt.NDArray[np.int64]
+Text = npt.NDArray[np.uint8]
+
+
+class Columns(NamedTuple):
+    """Readings in order of arrival: the place of the device in its fleet, the code, the time, the value."""
+
+    device: Ints
+    code: npt.NDArray[np.uint8]
+    time_ms: Ints
+    value: npt.NDArray[np.float64]
+
+    def part(self, first: int, end: int) -> Self:
+        """Some of them."""
+        where = slice(first, end)
+        return type(self)(self.device[where], self.code[where], self.time_ms[where], self.value[where])
 
 
 class MadeUpFleet:
     """So many devices, with names that look like those of real ones and tell nothing of their order."""
 
     def __init__(self, devices: int) -> None:
-        chance = random.Random(devices)
-        self.device_ids = [f"bf{chance.randbytes(9).hex()}aq" for _ in range(devices)]
-        self.product_ids = [f"{chance.randbytes(8).hex()}" for _ in range(PRODUCTS)]
+        self.devices = devices
         self._chance = np.random.default_rng(devices)
+        self.names = self._hex(devices, b"bf", 18, b"aq")
+        self.product_names = self._hex(PRODUCTS, b"", 16, b"")
+        self._phase_ms = np.sort(self._chance.integers(0, _EVERY_MS, devices))
+        self._rated_w = self._chance.integers(10, 51, devices) * 50
 
-    def hour(self, start_ms: int) -> Iterator[Reading]:
-        """An hour of all devices, 21 readings each, in the order in which they arrive."""
-        devices = len(self.device_ids)
-        phase_ms = self._chance.integers(0, HOUR_MS // TEMPERATURES_AN_HOUR, devices)
-        temperature_ms = np.add.outer(np.arange(TEMPERATURES_AN_HOUR) * HOUR_MS // TEMPERATURES_AN_HOUR, phase_ms)
-        power_ms = np.sort(self._chance.integers(0, HOUR_MS, (POWERS_AN_HOUR, devices)), axis=0)
-        is_on = (np.arange(POWERS_AN_HOUR) % 2)[:, None]
-        rated_w = self._chance.integers(10, 51, devices) * 50
-        celsius = self._chance.integers(150, 230, temperature_ms.shape) / 10
-        time_ms = np.concatenate([temperature_ms.ravel(), power_ms.ravel()])
-        arrival = np.argsort(time_ms + self._chance.exponential(DELAY_MEAN_MS, time_ms.size))
-        device = np.tile(np.arange(devices), TEMPERATURES_AN_HOUR + POWERS_AN_HOUR)
-        code = np.repeat([TEMPERATURE, POWER], [temperature_ms.size, power_ms.size])
-        value = np.concatenate([celsius.ravel(), (is_on * rated_w).ravel().astype(np.float64)])
-        return self._readings(device[arrival], code[arrival], start_ms + time_ms[arrival], value[arrival])
+    def name(self, device: int) -> str:
+        """What the device calls itself."""
+        return str(self.names[device].tobytes(), "ascii")
 
-    def some(self, count: int, start_ms: int, end_ms: int) -> Iterator[Reading]:
+    def between(self, start_ms: int, end_ms: int) -> Columns:
+        """What all devices say in this time: a temperature every 5 minutes each, and changes of power in between."""
+        rounds = np.arange(start_ms // _EVERY_MS, -(-end_ms // _EVERY_MS))
+        parts = []
+        for begin_ms in (rounds * _EVERY_MS).tolist():
+            first, end = np.searchsorted(self._phase_ms, (start_ms - begin_ms, end_ms - begin_ms)).tolist()
+            device = np.arange(first, end)
+            parts.append((device, begin_ms + self._phase_ms[first:end]))
+        regular, regular_ms = (np.concatenate(column) for column in zip(*parts, strict=True))
+        changes = round(self.devices * POWERS_AN_HOUR * (end_ms - start_ms) / HOUR_MS)
+        changed = self._chance.integers(0, self.devices, changes)
+        power_w = np.where(self._chance.integers(0, 2, changes) > 0, self._rated_w[changed], 0)
+        celsius = self._chance.integers(150, 230, regular.size) / 10
+        return self._as_they_arrive(
+            np.concatenate([regular, changed]),
+            np.repeat(np.array([TEMPERATURE, POWER], np.uint8), [regular.size, changes]),
+            np.concatenate([regular_ms, self._chance.integers(start_ms, end_ms, changes)]),
+            np.concatenate([celsius, power_w]),
+        )
+
+    def by_minute(self, start_ms: int, end_ms: int, step_ms: int = 60_000) -> Iterator[Columns]:
+        """The same in pieces that fit in memory, one after the other."""
+        for begin_ms in range(start_ms, end_ms, step_ms):
+            yield self.between(begin_ms, min(end_ms, begin_ms + step_ms))
+
+    def some(self, count: int, start_ms: int, end_ms: int) -> Columns:
         """So many readings of random devices at random times."""
-        device = self._chance.integers(0, len(self.device_ids), count)
-        code = self._chance.integers(0, 2, count)
-        value = np.where(code == POWER, 1500.0, 21.5)
-        return self._readings(device, code, self._chance.integers(start_ms, end_ms, count), value)
+        code = self._chance.integers(0, 2, count).astype(np.uint8)
+        return Columns(
+            self._chance.integers(0, self.devices, count),
+            code,
+            self._chance.integers(start_ms, end_ms, count),
+            np.where(code == POWER, 1500.0, 21.5),
+        )
 
-    def steady(self, start_ms: int, end_ms: int, every_ms: int) -> Iterator[Reading]:
-        """Power and temperature of every device every so often, the power changing each time; in order of time."""
-        for time_ms in range(start_ms, end_ms, every_ms):
-            on = time_ms // every_ms % 2
-            for number, device_id in enumerate(self.device_ids):
-                product_id = self.product_ids[number % PRODUCTS]
-                yield Reading(device_id, product_id, POWER, time_ms + number, 1500.0 * on)
-                yield Reading(device_id, product_id, TEMPERATURE, time_ms + number, 20.0 + on)
+    def everyone(self, start_ms: int, end_ms: int) -> Columns:
+        """One word of each device, its power, spread over this time."""
+        device = self._chance.permutation(self.devices)
+        time_ms = np.linspace(start_ms, end_ms - 1, self.devices).astype(np.int64)
+        return Columns(device, np.full(self.devices, POWER, np.uint8), time_ms, self._rated_w[device].astype(float))
 
-    def _readings(self, device: Ints, code: Ints, time_ms: Ints, value: npt.NDArray[np.float64]) -> Iterator[Reading]:
-        names: Sequence[str] = [self.device_ids[number] for number in device.tolist()]
-        products: Sequence[str] = [self.product_ids[number % PRODUCTS] for number in device.tolist()]
-        return map(Reading, names, products, code.tolist(), time_ms.tolist(), value.tolist())
+    def messages(self, columns: Columns) -> list[bytes]:
+        """The message that carries each reading."""
+        codes = {code: name.encode() for code, name in CODE_NAMES.items()}
+        return [
+            _MESSAGE
+            % (
+                self.names[device].tobytes(),
+                self.product_names[device % PRODUCTS].tobytes(),
+                codes[code],
+                time_ms,
+                value,
+                time_ms,
+            )
+            for device, code, time_ms, value in zip(*(column.tolist() for column in columns), strict=True)
+        ]
+
+    def _as_they_arrive(
+        self, device: Ints, code: npt.NDArray[np.uint8], time_ms: Ints, value: npt.NDArray[np.float64]
+    ) -> Columns:
+        arrival = np.argsort(time_ms + self._chance.exponential(DELAY_MEAN_MS, time_ms.size))
+        return Columns(device[arrival], code[arrival], time_ms[arrival], value[arrival])
+
+    def _hex(self, count: int, before: bytes, digits: int, after: bytes) -> Text:
+        """Names of equal width, one in each row."""
+        text = np.frombuffer(b"0123456789abcdef", np.uint8)[self._chance.integers(0, 16, (count, digits))]
+        ends = [np.tile(np.frombuffer(end, np.uint8), (count, 1)) for end in (before, after)]
+        return np.ascontiguousarray(np.hstack([ends[0], text, ends[1]]))

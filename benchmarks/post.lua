@@ -1,62 +1,80 @@
 -- What wrk sends: messages of random devices, each later than the one before, and at the end its figures as JSON.
---   wrk ... -s post.lua http://host:port/ -- <path> <message|ndjson|array> <time of the first message, ms>
--- `message` is one message a request; the others are 10,000. A batch is built once for each tenth of the fleet; before
--- it is sent again only its times are written over, in place, so that the generator leaves the processor to the server.
+--   wrk ... -s post.lua http://host:port/ -- <path> <form> <messages a request> <time of the first, ms> <devices>
+-- The forms say the same in the way each server likes it: `json`, `ndjson` and `array` are Heatfleet's message, `vm` is
+-- VictoriaMetrics' JSON line, `line` is InfluxDB's line protocol. A batch is built once for each tenth of the fleet;
+-- before it is sent again only its times are written over, in place, so that the generator leaves the processor to the
+-- server.
 
 local ffi = require("ffi")
 
-local DEVICES = 100000
-local BATCH = 10000
-local TYPES = { message = "application/json", ndjson = "application/x-ndjson", array = "application/json" }
+local BATCHES = 10
 local HEAD = "POST %s HTTP/1.1\r\nHost: %s:%s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
-local BEFORE = '{"bizCode":"devicePropertyMessage","bizData":{"devId":"bfadafebb608a%09d","productId":"ixhko1cls7lzp%03d",'
-  .. '"properties":[{"code":"instant_power","dpId":1,"time":'
-local AFTER = ',"value":%d}]},"ts":%s}'
+local MESSAGE = '{"bizCode":"devicePropertyMessage","bizData":{"devId":"bfadafebb608a%09d","productId":"ixhko1cls7lzp%03d",'
+  .. '"properties":[{"code":"instant_power","dpId":1,"time":%s,"value":%d}]},"ts":%s}'
+local SAMPLE = '{"metric":{"__name__":"instant_power","device":"bfadafebb608a%09d","product":"ixhko1cls7lzp%03d"},'
+  .. '"values":[%d],"timestamps":[%s]}'
+local POINT = "instant_power,device=bfadafebb608a%09d,product=ixhko1cls7lzp%03d value=%d %s"
 
-local path, kind, time_ms
+local function envelope(device, time, watts)
+  return MESSAGE:format(device, device % 20, time, watts, time)
+end
+
+local function sample(device, time, watts)
+  return SAMPLE:format(device, device % 20, watts, time)
+end
+
+local function point(device, time, watts)
+  return POINT:format(device, device % 20, watts, time)
+end
+
+local FORMS = {
+  json = { text = envelope, content_type = "application/json", open = "", close = "", between = "\n" },
+  ndjson = { text = envelope, content_type = "application/x-ndjson", open = "", close = "", between = "\n" },
+  array = { text = envelope, content_type = "application/json", open = "[", close = "]", between = "," },
+  vm = { text = sample, content_type = "application/json", open = "", close = "", between = "\n" },
+  line = { text = point, content_type = "text/plain", open = "", close = "", between = "\n" },
+}
+
+local path, form, count, time_ms, devices
 local batches, turn = {}, 0
 
 local function text(device, time)
-  return string.format(BEFORE, device, device % 20) .. time .. string.format(AFTER, math.random(500, 2500), time)
+  return form.text(device, time, math.random(500, 2500))
 end
 
 local function build_batch(first)
-  local open, close, between = "", "\n", "\n"
-  if kind == "array" then
-    open, close, between = "[", "]", ","
-  end
-  local parts, places, length = {}, {}, #open
-  for index = 0, BATCH - 1 do
-    local part = text(first + index, string.format("%013d", index % 1000))
-    for place in part:gmatch("():%d%d%d%d%d%d%d%d%d%d%d%d%d") do
-      places[#places + 1] = length + place
+  local parts, places, length = {}, {}, #form.open
+  for index = 0, count - 1 do
+    local part = text((first + index) % devices, string.format("%013d", index % 1000))
+    for place in part:gmatch("%f[%d]()%d%d%d%d%d%d%d%d%d%d%d%d%d%f[%D]") do
+      places[#places + 1] = length + place - 1
     end
-    length = length + #part + 1
+    length = length + #part + #form.between
     parts[#parts + 1] = part
   end
-  local body = open .. table.concat(parts, between) .. close
+  local body = form.open .. table.concat(parts, form.between) .. form.close
   local buffer = ffi.new("char[?]", #body)
   ffi.copy(buffer, body, #body)
   return { buffer = buffer, size = #body, places = places }
 end
 
 function init(args)
-  path, kind, time_ms = args[1], args[2], tonumber(args[3])
+  path, form, count, time_ms, devices = args[1], FORMS[args[2]], tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
   math.randomseed(time_ms)
-  if kind ~= "message" then
-    for tenth = 0, DEVICES / BATCH - 1 do
-      batches[tenth + 1] = build_batch(tenth * BATCH)
+  if count > 1 then
+    for tenth = 0, BATCHES - 1 do
+      batches[tenth + 1] = build_batch(math.floor(tenth * devices / BATCHES))
     end
   end
 end
 
 local function wrapped(body)
-  return string.format(HEAD, path, wrk.host, wrk.port, TYPES[kind], #body, body)
+  return HEAD:format(path, wrk.host, wrk.port, form.content_type, #body, body)
 end
 
 local function message()
   time_ms = time_ms + 1
-  return wrapped(text(math.random(0, DEVICES - 1), string.format("%d", time_ms)))
+  return wrapped(text(math.random(0, devices - 1), string.format("%d", time_ms)))
 end
 
 local function batch()
@@ -71,7 +89,7 @@ local function batch()
 end
 
 function request()
-  return kind == "message" and message() or batch()
+  return count == 1 and message() or batch()
 end
 
 function done(summary, latency)

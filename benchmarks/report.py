@@ -1,110 +1,183 @@
-"""What it costs to ask: how long a report takes that somebody waits for.
+"""What it costs to ask: how long a report takes that somebody waits for, and what it takes from the devices.
 
 Watches the way from figures in the store to JSON: the fleet's any day, its whole year by hour, and one device's day,
 which is reckoned from readings when asked for. Reports of a fleet read sums by quarter, so they take as long for two
-million devices as for twenty; the history is of a small fleet, and a year long.
+million devices as for a hundred; the history is a year long, and has as many readings as `--readings` says.
 """
 
 import http.client
 import random
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.fleet import MadeUpFleet
-from benchmarks.results import Result, Round, Unmeasurable, median, spread
+from benchmarks.history import History
+from benchmarks.options import Options
+from benchmarks.results import Result, Round, Unmeasurable, goal, median, ratio, spread
+from benchmarks.rounds import under_load
 from benchmarks.servers import Server, heatfleet, running
-from benchmarks.store_files import fill_journal, run_rollup
-from benchmarks.usage import Usage, wait_for_quiet
-from heatfleet.domain.slots import DAY_MS, SLOT_MS
+from benchmarks.single import CONNECTIONS
+from benchmarks.usage import Usage, drop_caches, wait_for_quiet
+from benchmarks.wrk import Load, post
 
-ROUNDS = 5
-DEVICES = 20
-DENSE_MS = DAY_MS // 250
-"""Twice in this time a device of the last days speaks: 500 messages a day."""
+READINGS = 10_000_000
+ROUNDS = 3
+REPORTS_PER_S = 10
 ZONE = "tz=Europe/Paris"
-COLUMNS = ("report", "KiB", "p50, ms (least – most)", "p99, ms (least – most)", "server CPU, ms each")
+DAY, YEAR, CSV, DEVICE = (
+    "fleet, any day by hour",
+    "fleet, all days by hour",
+    "fleet, all days, detailed CSV",
+    "one device, any day",
+)
+COLUMNS = (
+    "report",
+    "KiB",
+    "p50, ms (least – most)",
+    "p99, ms (least – most)",
+    "first, ms",
+    "server CPU, ms each",
+)
+Question = Callable[[], str]
 
 
-def measure(*, quick: bool) -> Result:
-    """Each question many times in each round, one after the other over one connection."""
-    days, asked, count = (20, 10, 1) if quick else (365, 200, ROUNDS)
-    today = datetime.now(UTC).date()
-    first = today - timedelta(days=days)
+def measure(options: Options) -> Result:
+    """Each question many times in each round, one after the other over one connection; then ingest beside them."""
+    days, asked, count = (20, 10, 1) if options.quick else (365, 100, ROUNDS)
     with TemporaryDirectory(prefix="heatfleet-bench-") as name:
         folder = Path(name)
-        fleet = MadeUpFleet(DEVICES)
-        readings = _fill(folder, fleet, first, today)
-        questions = _questions(fleet, first, today)
+        history = History(folder, options.size(options.readings, READINGS, 100_000), days)
+        questions = _questions(history)
         rounds: dict[str, list[Round]] = {question: [] for question in questions}
-        with running(heatfleet(), folder) as server:
-            for _ in range(count):
-                wait_for_quiet(0 if quick else 30)
-                for question, path in questions.items():
-                    rounds[question].append(_ask(server, path, asked))
+        for _ in range(count):
+            wait_for_quiet(options.patience_s)
+            for question, path in questions.items():
+                first = _first(folder, path, drop=not options.quick)
+                with running(heatfleet(), folder) as server:
+                    rounds[question].append(_ask(server, path, asked) | first)
+        seconds = 1 if options.quick else 5
+        ingest: list[tuple[Round, Round]] = [
+            _ingest(folder, [questions[one] for one in (DAY, YEAR, DEVICE)], seconds) for _ in range(count)
+        ]
+    alone, beside = ([one[place] for one in ingest] for place in (0, 1))
     return Result(
-        title=f"report: {days} days of {DEVICES} devices, {readings:,} readings",
+        title=f"report: {days} days of {history.fleet.devices:,} devices, {history.readings:,} readings",
         columns=COLUMNS,
         rows=[_row(question, of_question) for question, of_question in rounds.items()],
-        rounds=rounds,
+        rounds=rounds | {"ingest alone": alone, "ingest beside reports": beside},
         notes=[
-            f"Rounds: {count} of {asked} requests; medians. Days of Europe/Paris; the client's own time is included."
+            f"Rounds: {count} of {asked} requests; medians. Days of Europe/Paris; the client's own time is included.",
+            _cold_note(rounds),
+            (
+                f"Ingest: {spread(alone, 'messages_per_s')} messages/s alone, one a POST, {CONNECTIONS} connections;"
+                f" {spread(beside, 'messages_per_s')} beside {REPORTS_PER_S} reports a second."
+            ),
+            goal("ingest beside reports, share of alone", ratio(beside, alone), at_least=0.9),
         ],
     )
 
 
-def _fill(folder: Path, fleet: MadeUpFleet, first: date, today: date) -> int:
-    """A year with a word of each device every quarter of an hour, and two days as dense as real ones at its end."""
-    start_ms, end_ms = _midnight_ms(first), _midnight_ms(today)
-    dense_ms = end_ms - 2 * DAY_MS
-    count = fill_journal(folder, fleet.steady(start_ms, dense_ms, SLOT_MS), a_commit=5_000)
-    count += fill_journal(folder, fleet.steady(dense_ms, end_ms, DENSE_MS), a_commit=5_000)
-    if run_rollup(folder)["readings"] != count:
-        raise Unmeasurable(f"the rollup did not take all of {count} readings")
-    return count
+def _cold_note(rounds: Mapping[str, list[Round]]) -> str:
+    dropped = all(one["dropped"] for of_question in rounds.values() for one in of_question)
+    how = "after the kernel forgot all files" if dropped else "with files in memory: root alone may drop caches"
+    return f"First: the first report that a fresh server answers, {how}."
 
 
-def _questions(fleet: MadeUpFleet, first: date, today: date) -> dict[str, Callable[[], str]]:
+def _questions(history: History) -> dict[str, Question]:
     chance = random.Random(1)
 
     def a_day() -> str:
-        return _range(first + timedelta(days=chance.randrange(1, (today - first).days)), 1)
+        first = history.first + timedelta(days=chance.randrange(1, (history.today - history.first).days))
+        return f"from={first}&to={first + timedelta(days=1)}"
 
     def a_device() -> str:
-        return f"device_id={chance.choice(fleet.device_ids)}"
+        return f"device_id={history.fleet.name(chance.randrange(history.fleet.devices))}"
 
     return {
-        "fleet, any day by hour": lambda: f"/report?{ZONE}&{a_day()}",
-        "fleet, all days by hour": lambda: f"/report?{ZONE}",
-        "fleet, all days by hour, detailed CSV": lambda: f"/report?{ZONE}&format=csv",
-        "one device, any day": lambda: f"/report?{ZONE}&{a_day()}&{a_device()}",
-        "one device, a day of 500 messages": lambda: (
-            f"/report?{ZONE}&{_range(today - timedelta(days=1), 1)}&{a_device()}"
-        ),
+        DAY: lambda: f"/report?{ZONE}&{a_day()}",
+        YEAR: lambda: f"/report?{ZONE}",
+        CSV: lambda: f"/report?{ZONE}&format=csv",
+        DEVICE: lambda: f"/report?{ZONE}&{a_day()}&{a_device()}",
     }
 
 
-def _ask(server: Server, path: Callable[[], str], times: int) -> Round:
+def _first(folder: Path, path: Question, *, drop: bool) -> dict[str, float]:
+    """The first answer after a start with nothing in memory, where we may see to that."""
+    with running(heatfleet(), folder) as server:
+        dropped = drop and drop_caches()
+        return {"first_ms": _ask(server, path, 1)["p50_ms"], "dropped": dropped}
+
+
+def _ask(server: Server, path: Question, times: int) -> dict[str, float]:
     waits_ms, size = [], 0
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         before = Usage.of(server.pid)
         for _ in range(times):
             began_s = time.perf_counter()
-            connection.request("GET", path())
-            answer = connection.getresponse()
-            body = answer.read()
+            size = _one_answer(connection, path())
             waits_ms.append((time.perf_counter() - began_s) * 1000)
-            if answer.status != http.client.OK or len(body) < 100:
-                raise Unmeasurable(f"a report answered {answer.status}: {body[:200]!r}")
-            size = len(body)
         used = Usage.of(server.pid).since(before)
     p50_ms, p99_ms = np.percentile(waits_ms, [50, 99]).tolist()
-    return {"kib": size / 1024, "p50_ms": p50_ms, "p99_ms": p99_ms, "cpu_ms": used.process_s / times * 1000}
+    cpu_ms = (used.process_s + used.children_s) / times * 1000
+    return {"kib": size / 1024, "p50_ms": p50_ms, "p99_ms": p99_ms, "cpu_ms": cpu_ms}
+
+
+def _one_answer(connection: http.client.HTTPConnection, path: str) -> int:
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read()
+    if answer.status != http.client.OK or len(body) < 100:
+        raise Unmeasurable(f"a report answered {answer.status}: {body[:200]!r}")
+    return len(body)
+
+
+def _ingest(folder: Path, questions: list[Question], seconds: float) -> tuple[Round, Round]:
+    """Single messages without and with somebody who asks, one after the other on the same server."""
+    with running(heatfleet(), folder) as server:
+        way = heatfleet().single
+        first_ms = time.time_ns() // 1_000_000 - 3_600_000
+
+        def load(start_ms: int) -> Round:
+            def posts() -> Load:
+                return post(server.port, way, connections=CONNECTIONS, seconds=seconds, first_ms=start_ms)
+
+            return under_load(server, posts, 1)[0]
+
+        load(first_ms)  # to warm up
+        alone = load(first_ms + 1_000_000)
+        with _stream(server, questions):
+            beside = load(first_ms + 2_000_000)
+    return alone, beside
+
+
+@contextmanager
+def _stream(server: Server, questions: list[Question]) -> Iterator[None]:
+    """Reports at a steady rate while the block lasts, one after the other, each kind in turn."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        next_s = time.monotonic()
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+            for path in cycle(questions):
+                next_s += 1 / REPORTS_PER_S
+                if stop.wait(max(0.0, next_s - time.monotonic())):
+                    return
+                _one_answer(connection, path())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _row(name: str, rounds: list[Round]) -> list[str]:
@@ -113,13 +186,6 @@ def _row(name: str, rounds: list[Round]) -> list[str]:
         f"{median(rounds, 'kib'):,.1f}",
         spread(rounds, "p50_ms", ".1f"),
         spread(rounds, "p99_ms", ".1f"),
+        spread(rounds, "first_ms", ".1f"),
         f"{median(rounds, 'cpu_ms'):.1f}",
     ]
-
-
-def _range(day: date, days: int) -> str:
-    return f"from={day}&to={day + timedelta(days=days)}"
-
-
-def _midnight_ms(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000

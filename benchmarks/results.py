@@ -1,6 +1,7 @@
 """A benchmark's result: the table people read, the rounds behind it, and the files both are kept in."""
 
 import json
+import math
 import os
 import platform
 import re
@@ -14,7 +15,18 @@ FOLDER = Path(__file__).with_name("results")
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results: written by `make bench ARGS=--write` -->", "<!-- end of results -->"
 
-ORDER = ("single", "batch", "rollup", "report")
+ORDER = (
+    "single",
+    "batch",
+    "rollup",
+    "report",
+    "start",
+    "growth",
+    "peers-single",
+    "peers-batch",
+    "peers-mixed",
+    "day",
+)
 _LEAF = re.compile(r"[\[{][^\[\]{}]*[\]}]")
 
 Round = Mapping[str, float]
@@ -79,6 +91,19 @@ def spread(rounds: Sequence[Round], name: str, form: str = ",.0f") -> str:
     return middle if len(values) == 1 else f"{middle} ({min(values):{form}} – {max(values):{form}})"
 
 
+def goal(what: str, value: float, *, at_least: float = -math.inf, at_most: float = math.inf, form: str = ".2f") -> str:
+    """One line of the notes: what was hoped for, and what came."""
+    hoped = f"≥ {at_least:g}" if at_least > -math.inf else f"≤ {at_most:g}"
+    met = at_least <= value <= at_most
+    return f"Goal: {what} {hoped}: {value:{form}}, {'met' if met else '**missed**'}."
+
+
+def ratio(rounds: Sequence[Round], others: Sequence[Round], name: str = "messages_per_s") -> float:
+    """The median of the ratios within each round."""
+    pairs = zip(rounds, others, strict=True)
+    return statistics.median(one[name] / (other[name] or math.nan) for one, other in pairs)
+
+
 def others_note(rounds: Mapping[str, Sequence[Round]]) -> str:
     """How much other work disturbed the measurements."""
     cores = [one["others_cores"] for of_row in rounds.values() for one in of_row if "others_cores" in one]
@@ -98,7 +123,10 @@ def save(results: Mapping[str, Result]) -> Path:
     newest: dict[str, Result] = {}
     for file in sorted(FOLDER.glob("*.json")):
         newest |= {name: Result(**one) for name, one in json.loads(file.read_text(encoding="utf-8")).items()}
-    sections = "\n".join(newest[name].markdown() for name in sorted(newest, key=ORDER.index))
+    from benchmarks.plots import draw  # noqa: PLC0415  # a plotting library is needed only here
+
+    pictures = draw(newest, FOLDER)
+    sections = "\n".join([*pictures, *(newest[name].markdown() for name in sorted(newest, key=ORDER.index))])
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     README.write_text(f"{before}{BEGIN}\n\n{sections}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
     return path

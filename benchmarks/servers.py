@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from benchmarks.results import Unmeasurable
-from benchmarks.wrk import Kind
+from benchmarks.wrk import Way
 
-START_WAIT_S = 30
+START_WAIT_S = 60
 STOP_WAIT_S = 30
+BATCH = 10_000
 ROOT = Path(__file__).parents[1]
 STORE = "fleet.db"
 
@@ -30,18 +31,6 @@ run(load_settings().model_copy(update={"rollup_every_s": 0}))
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """One thing to measure: how it is started, where it takes messages, and how to count what it kept."""
-
-    name: str
-    command: tuple[str, ...]
-    ready_path: str
-    batch_path: str
-    batch_kind: Kind
-    kept: Callable[[Path], int]
-
-
-@dataclass(frozen=True, slots=True)
 class Server:
     """A running server, and the folder that holds its database."""
 
@@ -50,34 +39,70 @@ class Server:
     folder: Path
 
 
-def heatfleet() -> Target:
-    """`heatfleet serve`, without the rollup beside it: that would begin when it likes."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing to measure: its command in this folder on this port, the ways in, and how to count what it kept.
+
+    ``kept`` is asked while the server runs; ``None`` for one that keeps nothing. ``prepare`` is called at the start.
+    """
+
+    name: str
+    command: Callable[[Path, int], Sequence[str]]
+    ready_path: str
+    single: Way
+    batch: Way | None
+    kept: Callable[[Server], int] | None
+    prepare: Callable[[Server], None] | None = None
+
+    def way(self, *, batches: bool) -> Way:
+        """The way in for this kind of load."""
+        if not batches:
+            return self.single
+        assert self.batch is not None
+        return self.batch
+
+
+def heatfleet(*, rollup: bool = False) -> Target:
+    """`heatfleet serve`; most often without the rollup beside it, which would begin when it likes."""
+    words = ("-m", "heatfleet", "serve") if rollup else ("-c", _SERVE_WITHOUT_ROLLUP)
     return Target(
-        "heatfleet", (sys.executable, "-c", _SERVE_WITHOUT_ROLLUP), "/readyz", "/message", "ndjson", _kept_in_journal
+        name="heatfleet",
+        command=lambda _folder, _port: (sys.executable, *words),
+        ready_path="/readyz",
+        single=Way("/message", "json", 1),
+        batch=Way("/message", "ndjson", BATCH),
+        kept=_kept_in_journal,
     )
 
 
 def peer(name: str) -> Target:
     """A peer in `benchmarks/peers`, under uvicorn with what `pip install uvicorn[standard]` brings."""
-    command = (sys.executable, "-m", "uvicorn", f"benchmarks.peers.{name}:app", "--log-level=warning")
-    return Target(name, command, "/openapi.json", "/messages", "array", _kept_in_table)
+    words = ("-m", "uvicorn", f"benchmarks.peers.{name}:app", "--log-level=warning")
+    return Target(
+        name=name,
+        command=lambda _folder, port: (sys.executable, *words, f"--port={port}"),
+        ready_path="/openapi.json",
+        single=Way("/message", "json", 1),
+        batch=Way("/messages", "array", BATCH),
+        kept=lambda server: _one_number(server.folder / "peer.db", "SELECT count(*) FROM readings"),
+    )
 
 
 @contextmanager
 def running(target: Target, folder: Path) -> Iterator[Server]:
     """The server, ready, for as long as the block lasts."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     given = {"PEER_DATABASE": str(folder / "peer.db"), "HEATFLEET_PORT": str(port)}
-    port_option = [f"--port={port}"] if "uvicorn" in target.command else []
     log_path = folder / f"{target.name}.log"
     with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [*target.command, *port_option], cwd=folder, env=environment() | given, stdout=log, stderr=log
-        )
+        command = target.command(folder, port)
+        process = subprocess.Popen(command, cwd=folder, env=environment() | given, stdout=log, stderr=log)
+    server = Server(process.pid, port, folder)
     try:
         _wait_until_ready(process, f"http://127.0.0.1:{port}{target.ready_path}", log_path)
-        yield Server(process.pid, port, folder)
+        if target.prepare is not None:
+            target.prepare(server)
+        yield server
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -85,6 +110,12 @@ def running(target: Target, folder: Path) -> Iterator[Server]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def environment() -> dict[str, str]:
@@ -101,20 +132,16 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log_path: Path
             with urlopen(url, timeout=1):
                 return
         except (URLError, OSError):
-            time.sleep(0.05)
+            time.sleep(0.02)
     raise Unmeasurable(f"{process.args!r} did not start:\n{log_path.read_text(encoding='utf-8', errors='replace')}")
 
 
-def _kept_in_journal(folder: Path) -> int:
+def _kept_in_journal(server: Server) -> int:
     """Readings in the journal; all of them, while no rollup has run."""
-    files = (folder / f"{STORE}.d").glob("journal-*.db")
+    files = (server.folder / f"{STORE}.d").glob("journal-*.db")
     return sum(_one_number(path, "SELECT ifnull(sum(readings), 0) FROM journal") for path in files)
 
 
-def _kept_in_table(folder: Path) -> int:
-    return _one_number(folder / "peer.db", "SELECT count(*) FROM readings")
-
-
 def _one_number(path: Path, query: str) -> int:
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         return int(connection.execute(query).fetchone()[0])

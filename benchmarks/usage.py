@@ -24,7 +24,7 @@ class Usage:
     def of(cls, pid: int) -> Self:
         """As it stands now; children that have ended count, as far as they were waited for."""
         own_s, ended_s = _times_s(pid)
-        living_s = sum(sum(_times_s(child)) for child in _descendants(pid))
+        living_s = sum(sum(_times_s(child)) for child in children(pid))
         return cls(own_s, living_s + ended_s, _machine_s(), time.monotonic())
 
     def since(self, earlier: Self) -> Self:
@@ -33,9 +33,32 @@ class Usage:
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory that a living process has held."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    """The most memory that a living process and its living children have held, each at its own time."""
+    return sum(_memory_mib(one, "VmHWM:") for one in (pid, *children(pid)))
+
+
+def resident_mib(pid: int) -> float:
+    """The memory that a living process holds now, without its children."""
+    return _memory_mib(pid, "VmRSS:")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started and that still run, and theirs."""
+    found = []
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, listing.read_text(encoding="ascii").split()):
+            found += [child, *children(child)]
+    return found
+
+
+def drop_caches() -> bool:
+    """Let the kernel forget what it read from disk; only root may, and ``False`` says it did not happen."""
+    os.sync()
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def wait_for_quiet(patience_s: float) -> None:
@@ -46,6 +69,15 @@ def wait_for_quiet(patience_s: float) -> None:
         time.sleep(1)
         if (_machine_s() - busy_s) / (time.monotonic() - began_s) < QUIET_CORES:
             return
+
+
+def _memory_mib(pid: int, field: str) -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    words = status.partition(field)[2].split()
+    return int(words[0]) / 1024 if words else 0.0
 
 
 def _machine_s() -> float:
@@ -62,11 +94,3 @@ def _times_s(pid: int) -> tuple[float, float]:
         return 0.0, 0.0
     user, system, ended_user, ended_system = map(int, fields_of_stat.split()[11:15])
     return (user + system) * _TICKS_S, (ended_user + ended_system) * _TICKS_S
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, listing.read_text(encoding="ascii").split()):
-            found += [child, *_descendants(child)]
-    return found

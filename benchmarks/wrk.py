@@ -5,13 +5,19 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from benchmarks.results import Unmeasurable
 
-Kind = Literal["message", "ndjson", "array"]
-MESSAGES = {"message": 1, "ndjson": 10_000, "array": 10_000}
-"""How many messages a request of each kind carries."""
+DEVICES = 100_000
+
+
+class Way(NamedTuple):
+    """Where a server takes messages, in which of `post.lua`'s forms, and how many a request."""
+
+    path: str
+    form: Literal["json", "ndjson", "array", "vm", "line"]
+    messages: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Load:
         return self.answered - self.refused
 
 
-def post(port: int, path: str, kind: Kind, *, connections: int, seconds: float, first_ms: int) -> Load:
+def post(port: int, way: Way, *, connections: int, seconds: float, first_ms: int, devices: int = DEVICES) -> Load:
     """Post as fast as answers come; message times begin at ``first_ms`` and never repeat within the run."""
     found = shutil.which("wrk")
     if found is None:
@@ -43,8 +49,8 @@ def post(port: int, path: str, kind: Kind, *, connections: int, seconds: float, 
     # wrk takes whole seconds only.
     options = ["--threads=1", f"--connections={connections}", f"--duration={max(1, round(seconds))}s"]
     script = Path(__file__).with_name("post.lua")
-    url = f"http://127.0.0.1:{port}/"
-    command = [found, *options, f"--script={script}", url, "--", path, kind, str(first_ms)]
+    words = [way.path, way.form, str(way.messages), str(first_ms), str(devices)]
+    command = [found, *options, f"--script={script}", f"http://127.0.0.1:{port}/", "--", *words]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 60)
     if run.returncode:
         raise Unmeasurable(f"wrk failed: {run.stderr.strip() or run.stdout.strip()}")
