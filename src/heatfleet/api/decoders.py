@@ -45,8 +45,7 @@ class Decoders:
         self._idle: list[_Decoder] = []
         self._busy: set[_Decoder] = set()
         self._starting: set[asyncio.Task[None]] = set()
-        # The server's own loop takes one core.
-        self._processes_max = max(1, (os.cpu_count() or 1) - 1)
+        self._processes_max = os.cpu_count() or 1
 
     def submit(self, pieces: Sequence[bytes], form: BodyForm, now_ms: int, done: Done) -> None:
         """Have a body decoded that came in these pieces; the caller took room for it."""

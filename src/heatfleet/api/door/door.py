@@ -40,6 +40,7 @@ class Door(Guard):
         self._decoders: Decoders = app_state["decoders"]
         self._heads = self._hall.heads
         self._begun = b""  # a head that is not complete
+        self._usual_head_bytes = 0  # most heads of a connection are equal, and need not be searched for their end
         self._plain: Plain | None = None  # the head of a body that is not complete
         self._pieces: list[bytes] = []
         self._missing = 0  # bytes of that body
@@ -63,10 +64,14 @@ class Door(Guard):
         """Take the requests that begin here."""
         start, size = 0, len(data)
         while True:
-            end = data.find(b"\r\n\r\n", start, start + HEAD_BYTES_MAX) + 4
-            plain = self._heads.get(data[start:end]) or self._look_at(data, start, end)
+            end = start + self._usual_head_bytes
+            plain = self._heads.get(data[start:end])
             if plain is None:
-                return
+                end = data.find(b"\r\n\r\n", start, start + HEAD_BYTES_MAX) + 4
+                plain = self._heads.get(data[start:end]) or self._look_at(data, start, end)
+                if plain is None:
+                    return
+                self._usual_head_bytes = end - start
             self._begun = b""
             if plain.length > IN_LOOP_BYTES_MAX and not self._makes_room(plain.length):
                 self._hand_over(data[start:])  # there it is refused in the same words, whatever it costs
