@@ -29,10 +29,11 @@ STUCK_S = 2.0
 TROUBLE_S = 30.0
 """So long after a failed commit the server counts as not ready, if no later one succeeds."""
 
+GATHER_REQUESTS_MIN = 4
 GATHER_REQUESTS_MAX = 128
 GATHER_S = 0.001
-"""After a commit, the next one waits for as many requests as were in flight, though for no more than this many, and not
-longer than this."""
+"""After a commit, the next one waits for as many requests as were in flight, if these were so many, though for no more
+than this many, and not longer than this."""
 
 log = structlog.get_logger(__name__)
 
@@ -176,8 +177,9 @@ class Ingest:
                 # One that cannot be told must not keep the others from being told.
                 log.exception("an answer could not be given")
         # Those who were just answered are given a moment to send again. Otherwise two groups take turns, each waiting
-        # while the other is written, and it takes twice the commits.
-        self._awaited = min(in_flight, GATHER_REQUESTS_MAX) if self._closed is None else 1
+        # while the other is written, and it takes twice the commits. A few are not worth anybody's wait.
+        gathers = in_flight >= GATHER_REQUESTS_MIN and self._closed is None
+        self._awaited = min(in_flight, GATHER_REQUESTS_MAX) if gathers else 1
         self._go_on()
 
     def _go_on(self) -> None:
