@@ -23,6 +23,7 @@ from heatfleet.storage.base import Rollup, Store
 
 STOP_WAIT_S = 10
 RESTART_AFTER_S = 1.0
+_PAUSE_S = 0.02
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,10 @@ _log = logging.getLogger(__name__)
 def rollup_once(settings: Settings, *, rebuild: bool = False) -> Rollup:
     """One rollup now; with ``rebuild`` all figures are thrown away and made again from the readings."""
     with closing(_open(settings)) as store:
-        return store.rebuild(_now_ms()) if rebuild else store.rollup(_now_ms())
+        done = store.rebuild(_now_ms()) if rebuild else store.rollup(_now_ms())
+        while store.make_room():
+            pass
+        return done
 
 
 def run_every(settings: Settings, every_s: float, *, parent: int | None = None) -> None:
@@ -63,6 +67,9 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
                     _log.warning("no rollup this time: %s", error)
                 else:
                     _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
+                    # In the time that is left, with pauses in which a rollup by hand finds its turn.
+                    while time.monotonic() < next_s and not stop.wait(_PAUSE_S) and store.make_room():
+                        pass
             stop.wait(min(1.0, max(0.0, next_s - time.monotonic())))
 
 

@@ -49,6 +49,18 @@ class DayFiles:
             self._days = days
         return days
 
+    def remove_before(self, day: int) -> None:
+        """Delete the files of all earlier days: their room is free at once."""
+        for old in [found for found in self.days() if found < day]:
+            if old in self._open:
+                self._open.pop(old).close()
+            path = self._path(old)
+            with unavailable_as_error(path):
+                for companion in ("", "-wal", "-shm"):
+                    path.with_name(f"{path.name}{companion}").unlink(missing_ok=True)
+        if self._days is not None:
+            self._days = [kept for kept in self._days if kept >= day]
+
     def place(self, readings: Readings) -> None:
         """Put readings, sorted and each identity once, where they belong, over what is there. May be repeated."""
         hour = readings.time_ms // HOUR_MS
@@ -100,8 +112,9 @@ class DayFiles:
         return self._rows(hour, first, first + (1 << DEVICE_SHIFT))
 
     def look_again(self) -> None:
-        """Another process may have made files since."""
+        """Another process may have made and removed files since."""
         self._days = None
+        self.close()
 
     def check(self) -> None:
         """Bring all day files to the newest schema; ``SetupError`` if one belongs to another main file."""

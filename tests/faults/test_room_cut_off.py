@@ -1,0 +1,56 @@
+"""Making room that is cut off at any point loses nothing that is to stay, and is made good by the next."""
+
+import random
+import shutil
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from heatfleet.storage import open_store
+from heatfleet.storage.base import Store
+from tests.contract.test_retention import AGES, DAYS, NOW_MS, START_MS, a_history, expect_right, make_room
+from tests.faults.test_rollup_cut_off import killed_at_statement
+from tests.oracle import HOLD_MS
+
+OLDEST_MS = NOW_MS - 3 * 86_400_000
+
+
+def opened(folder: Path, *, writable: bool = False) -> Store:
+    return open_store(f"sqlite:///{folder}/heatfleet.db", hold_ms=HOLD_MS, writable=writable, ages=AGES)
+
+
+@pytest.mark.slow
+def test_days_are_removed_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Kill before every third statement or removal of a file: figures are right, and again when it is done."""
+    whole = a_history(random.Random(5), 70)
+    middle_ms = START_MS + (DAYS - 2) * 86_400_000
+    with closing(opened(tmp_path / "whole", writable=True)) as store:
+        for since_ms, until_ms in ((0, middle_ms), (middle_ms, NOW_MS)):  # something is carried when the last days go
+            store.append([one for one in whole if since_ms <= one.time_ms < until_ms], NOW_MS)
+            store.rollup(until_ms)
+            if until_ms < NOW_MS:
+                make_room(store)
+    for number in count(1, 3):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", folder)
+
+        def work(folder: Path = folder) -> None:
+            with closing(opened(folder)) as store:
+                make_room(store)
+
+        died = killed_at_statement(number, work)
+        with closing(opened(folder)) as store:
+            expect_right(store, whole, OLDEST_MS)
+            make_room(store)
+            if number % 5 == 0 or not died:
+                store.rebuild(NOW_MS)
+            expect_right(store, whole, OLDEST_MS)
+        left = sorted(path.name[:19] for path in (folder / "heatfleet.db.d").glob("readings-*.db"))
+        shutil.rmtree(folder)
+
+        assert ["readings-2024-11-30", "readings-2024-12-01", "readings-2024-12-02", "readings-2024-12-03"] == left
+        if not died:
+            break
+    assert number > 90
