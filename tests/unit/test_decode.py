@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from heatfleet.api import decode
 from heatfleet.api.decode import decode_batch, decode_message
 from heatfleet.domain.messages import POWER, TEMPERATURE, Reading, read_message
+from heatfleet.domain.slots import DAY_MS
 from heatfleet.errors import BadMessage
 from tests.serving import SEED_MESSAGE, message, ndjson
 
@@ -22,7 +23,13 @@ anything: st.SearchStrategy[Any] = (
     scalar | st.lists(scalar, max_size=2) | st.dictionaries(text, scalar | st.just([{}]), max_size=2)
 )
 ids = st.sampled_from(["d1", "a.b_c:D-9", "x" * 64, "x" * 65, "", "é", "d 1"]) | anything
-times = st.sampled_from([NOW_MS, NOW_MS + 300_000, NOW_MS + 300_001, 946_684_800_000, 946_684_799_999]) | anything
+OLDEST_MS = NOW_MS - 30 * DAY_MS
+times = (
+    st.sampled_from(
+        [NOW_MS, NOW_MS + 300_000, NOW_MS + 300_001, OLDEST_MS, OLDEST_MS - 1, 946_684_800_000, 946_684_799_999]
+    )
+    | anything
+)
 values = (
     st.sampled_from([0, -0.0, -1, 100_000, 100_000.5, 2**63, 10**400, 1e-300, True, "5", -60, 100, 100.1]) | anything
 )
@@ -79,7 +86,7 @@ def nearly_good(draw: st.DrawFn) -> dict[str, Any]:
 def verdict_of_definition(body: bytes) -> list[Reading] | tuple[str, str]:
     """What the definition says of these bytes, by the plain decoder."""
     try:
-        return read_message(msgspec.json.decode(body), NOW_MS)
+        return read_message(msgspec.json.decode(body), NOW_MS, OLDEST_MS)
     except BadMessage as error:
         return error.kind, error.pointer
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -89,7 +96,7 @@ def verdict_of_definition(body: bytes) -> list[Reading] | tuple[str, str]:
 def verdict(body: bytes) -> list[Reading] | tuple[str, str]:
     """What is made of these bytes."""
     try:
-        return decode_message(body, NOW_MS).readings
+        return decode_message(body, NOW_MS, OLDEST_MS).readings
     except BadMessage as error:
         return error.kind, error.pointer
 
@@ -137,7 +144,7 @@ def test_what_the_decoder_skips_is_checked_too(place: str, odd: bytes) -> None:
 
 def test_the_seed_takes_the_fast_way() -> None:
     """The original's example is read, and without asking the definition."""
-    fast = decode._read_typed(decode._decode_typed(SEED_MESSAGE), NOW_MS)
+    fast = decode._read_typed(decode._decode_typed(SEED_MESSAGE), NOW_MS, 0)
 
     assert [Reading("bfadafebb608a154206aqu", "ixhko1cls7lzpwsf", POWER, 1732631573782, 2500.0)] == (
         fast.readings if fast else None

@@ -94,8 +94,8 @@ class Batch(NamedTuple):
     rejected: Sequence[tuple[int, BadMessage]]
 
 
-def decode_message(body: bytes, now_ms: int) -> Batch:
-    """A batch of one message, which is good.
+def decode_message(body: bytes, now_ms: int, oldest_ms: int = TIME_MIN_MS) -> Batch:
+    """A batch of one message, which is good; ``oldest_ms`` is never before ``TIME_MIN_MS``.
 
     Raises ``BadMessage``: ``broken-json``, ``too-large``, or what ``read_message`` finds.
     """
@@ -103,10 +103,10 @@ def decode_message(body: bytes, now_ms: int) -> Batch:
         raise BadMessage("too-large", f"a message may have {MESSAGE_BYTES_MAX // 1024} KiB")
     _check_depth(body)
     try:
-        message = _read_typed(_decode_typed(body), now_ms)
+        message = _read_typed(_decode_typed(body), now_ms, oldest_ms)
     except _NOT_JSON:
         message = None
-    return message or _read_any(body, now_ms)
+    return message or _read_any(body, now_ms, oldest_ms)
 
 
 def decode_json(body: bytes) -> object:
@@ -118,7 +118,7 @@ def decode_json(body: bytes) -> object:
         raise _broken(body, error) from None
 
 
-def decode_batch(body: bytes, now_ms: int, *, ndjson: bool) -> Batch:
+def decode_batch(body: bytes, now_ms: int, oldest_ms: int = TIME_MIN_MS, *, ndjson: bool) -> Batch:
     """The readings of all good messages of a batch; the bad ones are named by index, counting no blank lines.
 
     Raises ``BadMessage``: ``broken-json`` when the array itself is broken, ``too-large`` for too many.
@@ -130,7 +130,7 @@ def decode_batch(body: bytes, now_ms: int, *, ndjson: bool) -> Batch:
         if index == BATCH_MESSAGES_MAX:
             raise _too_many()
         try:
-            message = decode_message(item, now_ms)
+            message = decode_message(item, now_ms, oldest_ms)
         except BadMessage as error:
             rejected.append((index, error))
         else:
@@ -175,7 +175,7 @@ def _is_id(text: str) -> bool:
     return (text.isalnum() and text.isascii() and len(text) <= 64) or is_id(text)
 
 
-def _read_typed(message: _Message, now_ms: int) -> Batch | None:
+def _read_typed(message: _Message, now_ms: int, oldest_ms: int) -> Batch | None:
     """The readings of a decoded message, ``None`` when there is any doubt."""
     data = message.bizData
     if message.bizCode != BIZ_CODE or not _is_id(data.devId) or not _is_id(data.productId):
@@ -189,7 +189,7 @@ def _read_typed(message: _Message, now_ms: int) -> Batch | None:
         code, low, high = kept
         time_ms = message.ts if prop.time is None else prop.time
         value = prop.value
-        if time_ms is None or not TIME_MIN_MS <= time_ms <= newest_ms:
+        if time_ms is None or not oldest_ms <= time_ms <= newest_ms:
             return None
         if (type(value) is not float and type(value) is not int) or not low <= value <= high:
             return None
@@ -198,13 +198,13 @@ def _read_typed(message: _Message, now_ms: int) -> Batch | None:
     return Batch(readings, 1, len(data.properties) - len(readings), ())
 
 
-def _read_any(body: bytes, now_ms: int) -> Batch:
+def _read_any(body: bytes, now_ms: int, oldest_ms: int) -> Batch:
     """The definition's verdict."""
     try:
         message = _decode_any(body)
     except _NOT_JSON as error:
         raise _broken(body, error) from None
-    readings = read_message(message, now_ms)
+    readings = read_message(message, now_ms, oldest_ms)
     properties = cast("list[object]", message["bizData"]["properties"])
     return Batch(readings, 1, len(properties) - len(readings), ())
 

@@ -59,26 +59,28 @@ class PostMessage:
         form = body_form(Headers(scope=scope))
         services.ingest.check()
         with self._room.share() as take:
-            batch = await self._decode(await read_body(receive, form, take), form, services.clock())
+            body = await read_body(receive, form, take)
+            now_ms = services.clock()
+            batch = await self._decode(body, form, now_ms, services.store.oldest_ms(now_ms))
         if batch.readings:
             await services.ingest.write(batch.readings)
         count(services.metrics, [batch])
         return answer_to(batch)
 
-    async def _decode(self, body: bytes, form: BodyForm, now_ms: int) -> Batch:
+    async def _decode(self, body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
         if not form.encoding and len(body) <= IN_LOOP_BYTES_MAX:
-            return decode(body, form, now_ms)
+            return decode(body, form, now_ms, oldest_ms)
         async with self._decoding:
-            return await asyncio.to_thread(decode, body, form, now_ms)
+            return await asyncio.to_thread(decode, body, form, now_ms, oldest_ms)
 
 
-def decode(body: bytes, form: BodyForm, now_ms: int) -> Batch:
+def decode(body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
     """The request as a batch; a bad single message is raised as ``BadMessage``."""
     if form.encoding:
         body = unpack(body, form.encoding)
     if form.ndjson or is_array(body):
-        return decode_batch(body, now_ms, ndjson=form.ndjson)
-    return decode_message(body, now_ms)
+        return decode_batch(body, now_ms, oldest_ms, ndjson=form.ndjson)
+    return decode_message(body, now_ms, oldest_ms)
 
 
 def count(metrics: Metrics, batches: Sequence[Batch]) -> None:

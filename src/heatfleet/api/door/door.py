@@ -34,7 +34,7 @@ class Door(Guard):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         services: Services = app_state["services"]
-        self._ingest, self._clock = services.ingest, services.clock
+        self._ingest, self._clock, self._oldest_ms = services.ingest, services.clock, services.store.oldest_ms
         self._heads = self._hall.heads
         self._begun = b""  # a head that is not complete
         self._plain: Plain | None = None  # the head of a body that is not complete
@@ -103,7 +103,8 @@ class Door(Guard):
     def _take(self, body: bytes, form: BodyForm) -> None:
         """One whole request."""
         try:
-            batch = decode(body, form, self._clock())
+            now_ms = self._clock()
+            batch = decode(body, form, now_ms, self._oldest_ms(now_ms))
             if batch.readings:
                 self._ingest.put(batch.readings, self._stored)
                 self._owed.append(batch)
