@@ -102,6 +102,12 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days a reading is kept, 2 to 36500; older ones are refused and removed. 0: for ever.",
     )
+    archive_after_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days after which a day's readings become a Parquet file, 1 to 36500; needs pyarrow. 0: never.",
+    )
     command_ttl_s: int = Field(
         300,
         ge=1,

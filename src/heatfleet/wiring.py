@@ -42,7 +42,11 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
     metrics = Metrics()
     closing = asyncio.Event()
     async with AsyncExitStack() as opened:
-        store = open_store(settings.store, hold_ms=settings.max_hold_s * 1000, ages=Ages(settings.retention_days))
+        store = open_store(
+            settings.store,
+            hold_ms=settings.max_hold_s * 1000,
+            ages=Ages(settings.retention_days, settings.archive_after_days),
+        )
         opened.callback(store.close)
         ledger = open_ledger(settings.store)
         opened.callback(ledger.close)

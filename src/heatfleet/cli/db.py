@@ -97,12 +97,15 @@ def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
 
 
 def _by_kind(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """How many files there are of each kind, and their bytes: ``readings-2026-11-23.db`` is of kind ``readings``."""
+    """How many files there are of each kind, and their bytes: ``readings-2026-11-23.db`` is of kind ``readings``.
+
+    Parquet files are ``archived``.
+    """
     kinds: dict[str, tuple[int, int]] = {}
     for path, size in sizes.items():
-        kind = re.split(r"[-.]", Path(path).name)[0]
+        kind = "archived" if path.endswith(".parquet") else re.split(r"[-.]", Path(path).name)[0]
         count, before = kinds.get(kind, (0, 0))
-        kinds[kind] = (count + path.endswith(".db"), before + size)
+        kinds[kind] = (count + path.endswith((".db", ".parquet")), before + size)
     return {kind: found for kind, found in kinds.items() if found[0]}
 
 

@@ -101,9 +101,10 @@ class StoreStatus:
 
 
 class Ages(NamedTuple):
-    """After how many days readings are removed; 0: never."""
+    """After how many days readings are removed, and after how many they are archived; 0: never."""
 
     retention_days: int = 0
+    archive_after_days: int = 0
 
 
 class Store(Protocol):
