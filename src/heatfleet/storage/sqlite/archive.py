@@ -51,6 +51,7 @@ class Archive:
         self.last_device = int(index["last"])
         self._first: list[int] = index["first"]
         self._kept: tuple[int, list[Row]] = (-1, [])
+        self._kept_group: tuple[int, Readings] | None = None
 
     @property
     def groups(self) -> int:
@@ -60,14 +61,20 @@ class Archive:
     def of_device(self, device: int, start_ms: int) -> list[Row]:
         """One device's readings of the hour that starts then; the device's day is kept for its next hour."""
         if self._kept[0] != device:
-            self._kept = device, self.between(device, device + 1).rows()
+            number = bisect_right(self._first, device) - 1
+            if self._kept_group is None or self._kept_group[0] != number:
+                group = self.group(number) if number >= 0 else Readings.empty()
+                # Who asks for a second device asks for many, one after the other; most ask for one.
+                self._kept_group = None if self._kept[0] < 0 else (number, group)
+            else:
+                group = self._kept_group[1]
+            self._kept = device, _of_devices(group, device, device + 1).rows()
         return [row for row in self._kept[1] if start_ms <= row[1] < start_ms + HOUR_MS]
 
     def between(self, first: int, end: int) -> Readings:
         """The readings of the devices ``[first, end)``."""
         groups = range(max(0, bisect_right(self._first, first) - 1), bisect_right(self._first, end - 1))
-        found = Readings.join([Readings.empty(), *(self.group(number) for number in groups)])
-        return found.take(slice(*np.searchsorted(found.device, [first, end])))
+        return _of_devices(Readings.join([Readings.empty(), *map(self.group, groups)]), first, end)
 
     def group(self, number: int) -> Readings:
         """All readings of one row group."""
@@ -86,6 +93,10 @@ class Archive:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _of_devices(readings: Readings, first: int, end: int) -> Readings:
+    return readings.take(slice(*np.searchsorted(readings.device, [first, end])))
 
 
 class ArchiveWriter:
@@ -116,6 +127,10 @@ class ArchiveWriter:
                 use_dictionary=[name for name in self._schema.names if name != "time"],
                 column_encoding={"time": "DELTA_BINARY_PACKED"},
                 dictionary_pagesize_limit=8 << 20,
+                write_statistics=[
+                    "device_id",
+                    "time",
+                ],  # of all columns, they would double the time to open a large file
             )
 
     def add(self, readings: Readings, device_names: Mapping[int, str], product_names: Mapping[int, str]) -> None:

@@ -25,6 +25,8 @@ from heatfleet.storage.sqlite.connect import open_database, open_if_there, trans
 DEVICE_SHIFT = 23
 _TIME_MASK = (1 << DEVICE_SHIFT - 1) - 1
 _OPEN_MAX = 64
+_ARCHIVES_OPEN_MAX = 8
+"""Fewer, since each may keep some 10 MB unpacked."""
 ROWS_A_STATEMENT = 64
 READ_AT_ONCE = 500_000
 
@@ -245,7 +247,7 @@ class DayFiles:
                 return None
             archive = Archive(path)
             self._expect_own(archive, archive.store, path)
-            if len(self._archives) >= _OPEN_MAX:
+            if len(self._archives) >= _ARCHIVES_OPEN_MAX:
                 self._archives.pop(next(iter(self._archives))).close()
         self._archives[day] = archive
         return archive
