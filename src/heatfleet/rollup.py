@@ -24,6 +24,7 @@ from heatfleet.storage.base import Rollup, Store
 STOP_WAIT_S = 10
 RESTART_AFTER_S = 1.0
 _PAUSE_S = 0.02
+"""Between two pieces of making room, so that a rollup of another process finds its turn."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def rollup_once(settings: Settings, *, rebuild: bool = False) -> Rollup:
     with closing(_open(settings)) as store:
         done = store.rebuild(_now_ms()) if rebuild else store.rollup(_now_ms())
         while store.make_room():
-            pass
+            time.sleep(_PAUSE_S)
         return done
 
 
@@ -67,7 +68,7 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
                     _log.warning("no rollup this time: %s", error)
                 else:
                     _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
-                    # In the time that is left, with pauses in which a rollup by hand finds its turn.
+                    # In the time that is left: figures come first.
                     while time.monotonic() < next_s and not stop.wait(_PAUSE_S) and store.make_room():
                         pass
             stop.wait(min(1.0, max(0.0, next_s - time.monotonic())))

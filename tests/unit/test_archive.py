@@ -17,7 +17,7 @@ from heatfleet.storage.base import Ages
 from heatfleet.storage.sqlite import archive, room
 from heatfleet.storage.sqlite.columns import Readings
 from tests.contract.test_retention import NOW_MS, START_MS, make_room
-from tests.oracle import HOLD_MS, told
+from tests.oracle import HOLD_MS, defined, told
 
 AGES = Ages(archive_after_days=1)
 SAID = [
@@ -76,6 +76,62 @@ def test_the_day_file_stays_until_its_archive_was_read_back(tmp_path: Path, monk
     assert plain.exists()
     assert archived(tmp_path).exists()
     assert not plain.exists()
+
+
+def test_late_readings_do_not_hold_an_archive_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes for a day while it is archived, piece by piece, waits beside it; the archive is made once, whole."""
+    monkeypatch.setattr(room, "ROWS_A_GROUP", 1)
+    said = [one._replace(device_id=f"{one.device_id}{number}") for number in range(70) for one in SAID]
+    with closing(open_store(f"sqlite:///{tmp_path}/heatfleet.db", hold_ms=HOLD_MS, ages=AGES)) as store:
+        store.append(said, NOW_MS)
+        store.rollup(NOW_MS)
+        pieces = 0
+        while store.make_room() and pieces < 300:
+            late = Reading(f"b{pieces % 70}", "p1", TEMPERATURE, START_MS + pieces * 1000 + 7, 30.0)
+            store.append([late], NOW_MS)
+            store.rollup(NOW_MS)
+            said.append(late)
+            pieces += 1
+        devices = {one.device_id for one in said[::9]}
+
+        assert 140 < pieces < 300
+        assert ["late-2024-11-26.db", "readings-2024-11-26.parquet"] == sorted(
+            path.name
+            for path in (tmp_path / "heatfleet.db.d").glob("*2024-11-26.*")
+            if path.suffix in {".db", ".parquet"}
+        )
+        assert [defined([one for one in said if one.device_id == device], NOW_MS) for device in devices] == [
+            told(store.device_figures(device)) for device in devices
+        ]
+
+
+def test_one_process_at_a_time_makes_room(tmp_path: Path) -> None:
+    """While one is at it, another leaves it alone; when the other rolls up, the first begins anew."""
+    url = f"sqlite:///{tmp_path}/heatfleet.db"
+    archive_path = tmp_path / "heatfleet.db.d" / "readings-2024-11-26.parquet"
+    with (
+        closing(open_store(url, hold_ms=HOLD_MS, ages=AGES)) as server,
+        closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as by_hand,
+    ):
+        server.append(SAID, NOW_MS)
+        server.rollup(NOW_MS)
+
+        assert server.make_room()
+        assert not by_hand.make_room()
+
+        late = Reading("b", "p1", POWER, START_MS + 3_000_000, 700.0)
+        server.append([late], NOW_MS)
+        by_hand.rollup(NOW_MS)
+        make_room(by_hand)
+
+        assert not archive_path.exists()
+
+        make_room(server)
+
+        assert archive_path.exists()
+        assert defined([one for one in [*SAID, late] if one.device_id == "b"], NOW_MS) == told(
+            server.device_figures("b")
+        )
 
 
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:

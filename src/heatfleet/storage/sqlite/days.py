@@ -42,7 +42,7 @@ class DayFiles:
 
     def __init__(self, folder: Path, *, store: int, writable: bool) -> None:
         """Open files as they are needed, and keep the last few open."""
-        self._folder = folder
+        self.folder = folder
         self.store = store
         self._writable = writable
         self._open: dict[tuple[int, str], apsw.Connection] = {}
@@ -55,7 +55,7 @@ class DayFiles:
         if self._files is not None:
             return self._files
         found: dict[int, set[str]] = {}
-        for path in self._folder.iterdir():
+        for path in self.folder.iterdir():
             for form, matches in _FORMS.items():
                 if match := matches.fullmatch(path.name):
                     noon = datetime.fromisoformat(match[1]).replace(hour=12, tzinfo=UTC)
@@ -71,7 +71,7 @@ class DayFiles:
 
     def path(self, day: int, form: str) -> Path:
         """Where a file of this kind is or would be."""
-        return self._folder / form.format(f"{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}")
+        return self.folder / form.format(f"{datetime.fromtimestamp(day * 86_400, UTC):%Y-%m-%d}")
 
     def made(self, day: int, form: str) -> None:
         """Remember a file that somebody else made or changed."""
@@ -96,7 +96,7 @@ class DayFiles:
         archive = self.path(day, ARCHIVE)
         with unavailable_as_error(archive):
             self.path(day, PART).replace(archive)
-            folder = os.open(self._folder, os.O_RDONLY)
+            folder = os.open(self.folder, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:

@@ -67,6 +67,7 @@ class Reckoner:
 
     def close(self) -> None:
         """Let go of all files."""
+        self._room = None
         self._days.close()
         self._carried.close()
         # Readers may be the last to close, and they cannot: leave a main file that is whole by itself.
@@ -189,7 +190,8 @@ class Reckoner:
             self._fleet.save(new.device[first_rows(new.device)])
             self._runs.add(kept)
             late = revision.late
-            if late and new.time_ms.min() < due_ms(int(self._fleet.last_ms.max()), self._ages().retention_days):
+            days = self._ages().retention_days
+            if late and days and new.time_ms.min() < due_ms(int(self._fleet.last_ms.max()), days):
                 self._room = None  # somebody kept more for a while: what was found out for these days is void
         self._count_up_to(now_ms, changed)
         return late
