@@ -75,23 +75,25 @@ def _remove_old_days(days: DayFiles, carried: Carried, fleet: Fleet, before_ms: 
 def _newest_words(
     days: DayFiles, going: list[int], carried: Carried, fleet: Fleet, device: int, before_ms: int
 ) -> Iterator[Row]:
-    """A device's newest reading of each code before an instant."""
+    """A device's newest reading of each code before an instant; one that stands in two files may come twice."""
     first_ms = int(fleet.first_ms[device])
-    for code, times_ms in ((POWER, fleet.power_ms), (TEMPERATURE, fleet.temperature_ms)):
-        newest_ms = int(times_ms[device])
-        if newest_ms == NEVER or first_ms >= before_ms:
-            continue
-        # No later hour need be asked than that of the newest value ever told.
-        latest = min(newest_ms, before_ms - 1) // HOUR_MS
-        hours = (
-            hour
-            for day in reversed(going)
-            for hour in range(min(day * 24 + 23, latest), max(day * 24, first_ms // HOUR_MS) - 1, -1)
-        )
-        said = chain((days.of_device(device, hour) for hour in hours), [carried.of_device(device)])
-        of_code = ([row for row in rows if row[2] == code] for rows in said)
-        newest = next(filter(None, of_code), [])
-        yield from (row for row in newest if row[1] == newest[-1][1])
+    newest_ms = {POWER: int(fleet.power_ms[device]), TEMPERATURE: int(fleet.temperature_ms[device])}
+    missing = {code for code, time_ms in newest_ms.items() if time_ms != NEVER and first_ms < before_ms}
+    # What was told last before these days is carried already, and no later hour need be asked than that of the last.
+    asked = [min(newest_ms[code], before_ms - 1) // HOUR_MS for code in missing if newest_ms[code] >= going[0] * DAY_MS]
+    hours = (
+        hour
+        for day in reversed(going if asked else [])
+        for hour in range(min(day * 24 + 23, max(asked)), max(day * 24, first_ms // HOUR_MS) - 1, -1)
+    )
+    for rows in chain((days.of_device(device, hour) for hour in hours), [carried.of_device(device)]):
+        for code in sorted(missing):
+            said = [row for row in rows if row[2] == code]
+            if said:
+                missing.discard(code)
+                yield from (row for row in said if row[1] == said[-1][1])
+        if not missing:
+            return
 
 
 def _is_to_archive(days: DayFiles, day: int) -> bool:
