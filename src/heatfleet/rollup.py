@@ -5,6 +5,7 @@ Its own process, because reckoning millions of readings would otherwise take tur
 
 import gc
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -33,8 +34,7 @@ def rollup_once(settings: Settings, *, rebuild: bool = False) -> Rollup:
     """One rollup now; with ``rebuild`` all figures are thrown away and made again from the readings."""
     with closing(_open(settings)) as store:
         done = store.rebuild(_now_ms()) if rebuild else store.rollup(_now_ms())
-        while store.make_room():
-            time.sleep(_PAUSE_S)
+        _make_room(store, math.inf, threading.Event())
         return done
 
 
@@ -68,10 +68,17 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
                     _log.warning("no rollup this time: %s", error)
                 else:
                     _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
-                    # In the time that is left: figures come first.
-                    while time.monotonic() < next_s and not stop.wait(_PAUSE_S) and store.make_room():
-                        pass
+                    _make_room(store, next_s, stop)
             stop.wait(min(1.0, max(0.0, next_s - time.monotonic())))
+
+
+def _make_room(store: Store, until_s: float, stop: threading.Event) -> None:
+    """Archive and remove what is old enough, a piece at least, as long as there is time; figures do not hang on it."""
+    try:
+        while store.make_room() and time.monotonic() < until_s and not stop.wait(_PAUSE_S):
+            pass
+    except StoreUnavailable as error:
+        _log.warning("no room is made this time: %s", error)
 
 
 def _open(settings: Settings) -> Store:

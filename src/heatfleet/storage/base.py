@@ -131,7 +131,7 @@ class Store(Protocol):
         """
 
     def make_room(self) -> bool:
-        """Remove readings that are old enough, in one small piece; whether there may be more to do.
+        """Archive and remove readings that are old enough, in one small piece; whether there may be more to do.
 
         To be called after a rollup. May be interrupted at any point. No figure changes, but those of single devices,
         which are reckoned from readings, end where the readings end.

@@ -109,7 +109,7 @@ class SqliteStore:
         return Rollup(now_ms, readings, 0, time.monotonic() - started_s)
 
     def make_room(self) -> bool:
-        """Remove readings that are old enough; see ``Store.make_room``."""
+        """Archive and remove what is old enough; see ``Store.make_room``."""
         with self._reckoner() as reckoner:
             return reckoner.make_room()
 
