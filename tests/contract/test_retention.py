@@ -73,7 +73,8 @@ def test_figures_outlive_their_readings(seed: int, steps: int, tmp_path_factory:
     url = f"sqlite:///{tmp_path_factory.mktemp('store')}/heatfleet.db"
     whole = a_history(dice)
     said: list[Reading] = []
-    with closing(open_store(url, hold_ms=HOLD_MS, ages=AGES)) as store:
+    ages = AGES._replace(archive_after_days=dice.choice([0, 1, 2]))
+    with closing(open_store(url, hold_ms=HOLD_MS, ages=ages)) as store:
         late: list[Reading] = []
         for step in range(1, steps + 1):
             until_ms = NOW_MS if step == steps else START_MS + step * (DAYS * DAY_MS // steps)
