@@ -242,9 +242,9 @@ class DayFiles:
     def _archive(self, day: int) -> Archive | None:
         archive = self._archives.pop(day, None)
         if archive is None:
-            path = self.path(day, ARCHIVE)
-            if not self._may_be_there(day, ARCHIVE, path):
+            if not self._may_be_there(day, ARCHIVE):
                 return None
+            path = self.path(day, ARCHIVE)
             archive = Archive(path)
             self._expect_own(archive, archive.store, path)
             if len(self._archives) >= _ARCHIVES_OPEN_MAX:
@@ -255,9 +255,9 @@ class DayFiles:
     def _database(self, day: int, form: str, *, make: bool = False) -> apsw.Connection | None:
         connection = self._open.pop((day, form), None)
         if connection is None:
-            path = self.path(day, form)
-            if not make and not self._may_be_there(day, form, path):
+            if not make and not self._may_be_there(day, form):
                 return None
+            path = self.path(day, form)
             if not self._writable:
                 connection = open_if_there(path, "day")
             else:
@@ -272,12 +272,15 @@ class DayFiles:
         self._open[day, form] = connection  # the newest used is last
         return connection
 
-    def _may_be_there(self, day: int, form: str, path: Path) -> bool:
+    def _may_be_there(self, day: int, form: str) -> bool:
         if self._writable:
             return form in self.files().get(day, set())
-        if (day, form) not in self._absent and not path.exists():
+        if (day, form) in self._absent:
+            return False
+        there = self.path(day, form).exists()
+        if not there:
             self._absent.add((day, form))  # asked once, in the order in which readings move on: see `of_device`
-        return (day, form) not in self._absent
+        return there
 
     def _expect_own(self, opened: apsw.Connection | Archive, store: int, path: Path) -> None:
         if store != self.store:
