@@ -44,6 +44,7 @@ ROOMS = {  # Each room, from the innermost out, and the rooms it may import from
 }
 VENDORS = {  # A library, and the only rooms that import it.
     "apsw": "storage.sqlite",
+    "pyarrow": "storage.sqlite",
     "google": "storage.bigquery messaging.pubsub*",
     "fastapi": "api",
     "starlette": "api",

@@ -41,6 +41,13 @@ def _zone(value: str) -> str:
     return find_zone(value).key
 
 
+def _whole_days(value: int) -> int:
+    """At least two days or none: figures of a day stand on the day before, and a hold may be as long as a day."""
+    if value == 1:
+        raise ValueError("this must be at least 2, or 0 for ever")
+    return value
+
+
 def _lower(value: object) -> object:
     """``INFO`` means ``info``."""
     return value.lower() if isinstance(value, str) else value
@@ -88,6 +95,18 @@ class Settings(BaseSettings):
         ge=0,
         le=3600,
         description="Seconds between two rollups, up to 3600: how old a figure may be. 0: the server starts none.",
+    )
+    retention_days: Annotated[int, AfterValidator(_whole_days)] = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days a reading is kept, 2 to 36500; older ones are refused and removed. 0: for ever.",
+    )
+    archive_after_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days after which a day's readings become a Parquet file, 1 to 36500; needs pyarrow. 0: never.",
     )
     command_ttl_s: int = Field(
         300,

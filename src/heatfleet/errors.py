@@ -21,8 +21,8 @@ class BadMessage(HeatfleetError):
     """A device message that is refused as a whole.
 
     ``kind`` is the problem's stable name (``broken-json``, ``too-large``, ``foreign-biz-code``, ``bad-field``,
-    ``bad-id``, ``bad-value``, ``bad-time``), ``pointer`` the JSON pointer (RFC 6901) to the offending place. The text
-    never repeats what was sent: it may be a secret or a script.
+    ``bad-id``, ``bad-value``, ``bad-time``, ``too-old``), ``pointer`` the JSON pointer (RFC 6901) to the offending
+    place. The text never repeats what was sent: it may be a secret or a script.
     """
 
     def __init__(self, kind: str, detail: str, pointer: str = "") -> None:

@@ -5,6 +5,7 @@ Its own process, because reckoning millions of readings would otherwise take tur
 
 import gc
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from heatfleet.storage.base import Rollup, Store
 
 STOP_WAIT_S = 10
 RESTART_AFTER_S = 1.0
+_PAUSE_S = 0.02
+"""Between two pieces of making room, so that a rollup of another process finds its turn."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +33,9 @@ _log = logging.getLogger(__name__)
 def rollup_once(settings: Settings, *, rebuild: bool = False) -> Rollup:
     """One rollup now; with ``rebuild`` all figures are thrown away and made again from the readings."""
     with closing(_open(settings)) as store:
-        return store.rebuild(_now_ms()) if rebuild else store.rollup(_now_ms())
+        done = store.rebuild(_now_ms()) if rebuild else store.rollup(_now_ms())
+        _make_room(store, math.inf, threading.Event())
+        return done
 
 
 def run_every(settings: Settings, every_s: float, *, parent: int | None = None) -> None:
@@ -63,7 +68,17 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
                     _log.warning("no rollup this time: %s", error)
                 else:
                     _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
+                    _make_room(store, next_s, stop)
             stop.wait(min(1.0, max(0.0, next_s - time.monotonic())))
+
+
+def _make_room(store: Store, until_s: float, stop: threading.Event) -> None:
+    """Archive and remove what is old enough, a piece at least, as long as there is time; figures do not hang on it."""
+    try:
+        while store.make_room() and time.monotonic() < until_s and not stop.wait(_PAUSE_S):
+            pass
+    except StoreUnavailable as error:
+        _log.warning("no room is made this time: %s", error)
 
 
 def _open(settings: Settings) -> Store:

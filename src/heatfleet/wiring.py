@@ -13,7 +13,7 @@ from heatfleet.messaging import open_bus
 from heatfleet.messaging.base import Bus
 from heatfleet.metrics import Metrics
 from heatfleet.storage import open_ledger, open_store
-from heatfleet.storage.base import Ledger, Store
+from heatfleet.storage.base import Ages, Ledger, Store
 
 
 def now_ms() -> int:
@@ -42,7 +42,11 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
     metrics = Metrics()
     closing = asyncio.Event()
     async with AsyncExitStack() as opened:
-        store = open_store(settings.store, hold_ms=settings.max_hold_s * 1000)
+        store = open_store(
+            settings.store,
+            hold_ms=settings.max_hold_s * 1000,
+            ages=Ages(settings.retention_days, settings.archive_after_days),
+        )
         opened.callback(store.close)
         ledger = open_ledger(settings.store)
         opened.callback(ledger.close)

@@ -2,10 +2,12 @@
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from heatfleet.domain.slots import DAY_MS, HOUR_MS
 from tests.serving import SEED_MESSAGE, RunningServer, message
 
 POWER = {"code": "instant_power", "time": 1_732_631_573_782, "value": 1000}
@@ -181,3 +183,19 @@ def test_the_last_of_equal_keys_counts(shared_server: RunningServer) -> None:
     assert 422 == shared_server.post(bad).status_code
     assert {"status": "ok", "inserted": 1} == shared_server.post(b"[" + twice + b"]").json()
     assert 422 == shared_server.post(b"[" + bad + b"]").status_code
+
+
+def test_a_reading_older_than_what_is_kept_is_refused(start_server: Callable[..., RunningServer]) -> None:
+    """Alone and in a batch, with a time of its own or the message's: it could not be counted any more."""
+    server = start_server(retention_days=2)
+    old_ms = now_ms() - 2 * DAY_MS - 1
+    alone = server.post(message("d1", POWER | {"time": old_ms}))
+    by_message = server.post(message("d1", {"code": "instant_power", "value": 1}, ts=old_ms, note="not the fast way"))
+    batch = server.post([message("d1", POWER | {"time": time_ms}) for time_ms in (old_ms, old_ms + HOUR_MS)])
+
+    assert (422, "/problems/too-old") == (alone.status_code, alone.json()["type"])
+    assert "/bizData/properties/0/time" == alone.json()["pointer"]
+    assert ("/problems/too-old", "/ts") == (by_message.json()["type"], by_message.json()["pointer"])
+    assert 1 == batch.json()["inserted"]
+    assert ["/problems/too-old"] == [rejected["type"] for rejected in batch.json()["rejected"]]
+    assert 3 == server.metric('heatfleet_rejected_total{reason="too-old"}')

@@ -12,7 +12,9 @@ import pytest
 
 from heatfleet.cli.exits import ExitCode
 from heatfleet.domain.messages import POWER, Reading
+from heatfleet.domain.slots import DAY_MS
 from heatfleet.storage import open_store
+from heatfleet.storage.base import Ages
 from heatfleet.storage.block import Block
 from tests.cli.conftest import Run
 
@@ -60,6 +62,23 @@ def test_info_for_people(run: Run) -> None:
     assert " UTC\n" in after
     assert "journal" in after
     assert "readings" in after
+
+
+def test_a_rollup_by_hand_makes_room_and_info_tells_of_it(run: Run) -> None:
+    """Days beyond the ages that the last server had are archived and removed; its settings are not asked again."""
+    said = [Reading("d1", "p1", POWER, NOON_MS + day * DAY_MS, 1000.0) for day in range(8)]
+    with closing(open_store("sqlite:///x.db", ages=Ages(retention_days=4, archive_after_days=2))) as store:
+        store.append([Block.of(said)], received_ms=NOON_MS)
+    before = run("db", "info", HEATFLEET_STORE="sqlite:///x.db").out
+    run("rollup", HEATFLEET_STORE="sqlite:///x.db")
+    after = run("db", "info", HEATFLEET_STORE="sqlite:///x.db").out
+    info = json.loads(run("db", "info", "--store", "sqlite:///x.db", "--json").out)
+
+    assert "readings   all kept\n" in before
+    assert "readings   kept since 2024-11-28" in after
+    assert NOON_MS // DAY_MS * DAY_MS + 2 * DAY_MS == info["kept_from_ms"]
+    assert "  archived (3 files)\n" in after
+    assert "  readings (3 files)\n" in after
 
 
 def test_info_without_a_database_says_how_to_make_one(run: Run) -> None:

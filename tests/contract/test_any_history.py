@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
 from heatfleet.domain.slots import DAY_MS, HOUR_MS, SLOT_MS
 from heatfleet.storage import open_store
-from heatfleet.storage.base import DeviceFilter, DeviceState, Store
+from heatfleet.storage.base import Ages, DeviceFilter, DeviceState, Store
 from heatfleet.storage.block import Block
 from tests import oracle
+from tests.contract.test_retention import make_room
 from tests.oracle import defined, told
 
 START_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
@@ -34,6 +36,8 @@ TINY: dict[str, st.SearchStrategy[int]] = {
     "runs._KEPT_PARTS": st.integers(1, 2),
     "runs.PART_SHIFT": st.sampled_from([0, 1, 15]),
     "names._PIECE": st.integers(1, 3),
+    "room.ROWS_A_GROUP": st.integers(1, 9),
+    "room.MERGE_SHARE": st.sampled_from([0, 8, 1 << 20]),
 }
 HOLDS_MS = [1_000, 60_000, SLOT_MS, HOUR_MS, DAY_MS]
 PAUSES_MS = [0, 1, 999, 55_000, 60_000, SLOT_MS, HOUR_MS, 5 * HOUR_MS, 25 * HOUR_MS, 40 * DAY_MS]
@@ -103,12 +107,26 @@ def test_any_story_ends_with_the_figures_of_the_definition(
     story: Story, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """However readings come and whoever rolls up, the end is the definition: for the fleet, products and devices."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('store')}/heatfleet.db"
+    live_through(story, tmp_path_factory.mktemp("store"), Ages())
+
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=20)
+@given(story=stories(), after_days=st.integers(1, 2))
+def test_any_story_whose_days_are_archived_ends_so_too(
+    story: Story, after_days: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The same when each day becomes a Parquet file as soon as it may, and again when enough came late for it."""
+    live_through(story, tmp_path_factory.mktemp("store"), Ages(archive_after_days=after_days))
+
+
+def live_through(story: Story, folder: Path, ages: Ages) -> None:
+    """Append, roll up, make room and rebuild as the story says; the figures are right after each step."""
+    url = f"sqlite:///{folder}/heatfleet.db"
     with ExitStack() as during:
         for name, value in story.sizes.items():
             during.enter_context(patch(f"heatfleet.storage.sqlite.{name}", value))
         during.enter_context(patch.object(oracle, "HOLD_MS", story.hold_ms))
-        server = during.enter_context(closing(open_store(url, hold_ms=story.hold_ms)))
+        server = during.enter_context(closing(open_store(url, hold_ms=story.hold_ms, ages=ages)))
         by_hand = during.enter_context(closing(open_store(url, hold_ms=story.hold_ms, writable=False)))
         said: list[Reading] = []
         for step in story.steps:
@@ -119,6 +137,9 @@ def test_any_story_ends_with_the_figures_of_the_definition(
                 handle: Any = (server, by_hand)[step.handle]
                 (handle.rebuild if step.rebuild else handle.rollup)(step.now_ms)
                 expect_right(server, said, step.now_ms)
+                if ages != Ages():
+                    make_room(handle)
+                    expect_right(server, said, step.now_ms)
         by_hand.rollup(story.end_ms)
         expect_right(server, said, story.end_ms)
         states = server.devices(DeviceFilter(), now_ms=story.end_ms).devices

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -39,18 +40,22 @@ def a_history(dice: random.Random) -> list[list[Reading]]:
 
 
 def killed_at_statement(number: int, work: Callable[[], object]) -> bool:
-    """Do the work in a child process that dies, as by SIGKILL, just before its n-th SQL statement; whether it died."""
+    """Do the work in a child process that dies, as by SIGKILL, just before its n-th step; whether it died.
+
+    A step is an SQL statement, or the removal or renaming of a file.
+    """
     child = os.fork()
     if child == 0:
         seen = 0
 
-        def count(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
+        def count(*_: object) -> bool:
             nonlocal seen
             seen += 1
             if seen == number:
                 os._exit(9)
             return True
 
+        sys.addaudithook(lambda event, _: count() if event in {"os.remove", "os.rename"} else None)
         apsw.connection_hooks.append(lambda connection: setattr(connection, "exec_trace", count))
         try:
             work()

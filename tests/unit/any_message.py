@@ -4,9 +4,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from heatfleet.domain.slots import DAY_MS
 from tests.serving import message
 
 NOW_MS = 1_768_068_000_000
+OLDEST_MS = NOW_MS - 30 * DAY_MS
 
 text = st.text("ab\0é\u2028😀", max_size=3)
 scalar = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
@@ -14,7 +16,12 @@ anything: st.SearchStrategy[Any] = (
     scalar | st.lists(scalar, max_size=2) | st.dictionaries(text, scalar | st.just([{}]), max_size=2)
 )
 ids = st.sampled_from(["d1", "a.b_c:D-9", "x" * 64, "x" * 65, "", "é", "d 1"]) | anything
-times = st.sampled_from([NOW_MS, NOW_MS + 300_000, NOW_MS + 300_001, 946_684_800_000, 946_684_799_999]) | anything
+times = (
+    st.sampled_from(
+        [NOW_MS, NOW_MS + 300_000, NOW_MS + 300_001, OLDEST_MS, OLDEST_MS - 1, 946_684_800_000, 946_684_799_999]
+    )
+    | anything
+)
 values = (
     st.sampled_from([0, -0.0, -1, 100_000, 100_000.5, 2**63, 10**400, 1e-300, True, "5", -60, 100, 100.1]) | anything
 )

@@ -15,7 +15,7 @@ from heatfleet.errors import BadMessage
 from heatfleet.storage.block import Block
 from tests.blocks import readings_in
 from tests.serving import message, ndjson
-from tests.unit.any_message import NOW_MS, messages, nearly_good
+from tests.unit.any_message import NOW_MS, OLDEST_MS, messages, nearly_good
 
 
 def readings_of(batch: Batch) -> list[Reading]:
@@ -38,7 +38,7 @@ def one_by_one(bodies: list[bytes]) -> tuple[Any, ...]:
     dropped = 0
     for index, body in enumerate(bodies):
         try:
-            alone = decode_message(body, NOW_MS)
+            alone = decode_message(body, NOW_MS, OLDEST_MS)
         except BadMessage as error:
             rejected.append((index, error.kind, error.detail, error.pointer))
         else:
@@ -62,8 +62,8 @@ def test_a_batch_is_its_messages(piece: int, batch: list[dict[str, Any]]) -> Non
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "_PIECE_BYTES", piece)
         patched.setattr(module, "_PIECE_ITEMS", 1 + piece // 100)
-        lines = decode_batch(b"\n".join(bodies), NOW_MS, ndjson=True)
-        array = decode_batch(b"[" + b", ".join(bodies) + b"]", NOW_MS, ndjson=False)
+        lines = decode_batch(b"\n".join(bodies), NOW_MS, OLDEST_MS, ndjson=True)
+        array = decode_batch(b"[" + b", ".join(bodies) + b"]", NOW_MS, OLDEST_MS, ndjson=False)
 
     assert one_by_one(bodies) == told(lines) == told(array)
 
@@ -77,7 +77,7 @@ def test_line_ends_anywhere_are_judged_line_by_line(data: st.DataObject) -> None
         body[place:place] = data.draw(st.sampled_from([b"\n", b" ", b"\r\n", b"\n\n", b"}\n{"]))
     lines = [line.rstrip(b"\r") for line in bytes(body).split(b"\n") if line.strip()]
 
-    assert one_by_one(lines) == told(decode_batch(bytes(body), NOW_MS, ndjson=True))
+    assert one_by_one(lines) == told(decode_batch(bytes(body), NOW_MS, OLDEST_MS, ndjson=True))
 
 
 def test_a_plain_batch_takes_the_fast_way() -> None:

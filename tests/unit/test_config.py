@@ -139,6 +139,7 @@ def test_all_unknown_variables_are_told_at_once(monkeypatch: pytest.MonkeyPatch)
         ("tz", "Europa"),
         ("max_hold_s", "86401"),
         ("max_hold_s", "1.5"),
+        ("retention_days", "1"),
         ("rollup_every_s", "nan"),
         ("rollup_every_s", "-1"),
         ("command_ttl_s", "1e9"),

@@ -15,13 +15,13 @@ from heatfleet.domain.messages import POWER, TEMPERATURE, PlainReading, Reading,
 from heatfleet.errors import BadMessage
 from heatfleet.storage.block import Block
 from tests.serving import SEED_MESSAGE, message
-from tests.unit.any_message import NOW_MS, messages, nearly_good
+from tests.unit.any_message import NOW_MS, OLDEST_MS, messages, nearly_good
 
 
 def verdict_of_definition(body: bytes) -> list[Reading] | tuple[str, str]:
     """What the definition says of these bytes, by the plain decoder."""
     try:
-        return read_message(msgspec.json.decode(body), NOW_MS)
+        return read_message(msgspec.json.decode(body), NOW_MS, OLDEST_MS)
     except BadMessage as error:
         return error.kind, error.pointer
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -31,7 +31,7 @@ def verdict_of_definition(body: bytes) -> list[Reading] | tuple[str, str]:
 def verdict(body: bytes) -> Sequence[PlainReading] | Block | tuple[str, str]:
     """What is made of these bytes."""
     try:
-        return decode_message(body, NOW_MS).readings
+        return decode_message(body, NOW_MS, OLDEST_MS).readings
     except BadMessage as error:
         return error.kind, error.pointer
 
@@ -79,7 +79,7 @@ def test_what_the_decoder_skips_is_checked_too(place: str, odd: bytes) -> None:
 
 def test_the_seed_takes_the_fast_way() -> None:
     """The original's example is read, and without asking the definition."""
-    fast = decode._read_typed(decode.decode_typed(SEED_MESSAGE), NOW_MS)
+    fast = decode._read_typed(decode.decode_typed(SEED_MESSAGE), NOW_MS, 0)
 
     assert [Reading("bfadafebb608a154206aqu", "ixhko1cls7lzpwsf", POWER, 1732631573782, 2500.0)] == (
         fast.readings if fast else None

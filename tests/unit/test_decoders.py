@@ -18,6 +18,8 @@ from heatfleet.storage.block import Block
 from tests.serving import SEED_MESSAGE, message, ndjson
 from tests.unit.any_message import NOW_MS
 
+OLDEST_MS = 1_732_000_000_000
+
 LINES = BodyForm(ndjson=True, encoding="")
 JSON = BodyForm(ndjson=False, encoding="")
 GOOD = ndjson(*[message(f"d{number}") for number in range(5000)])
@@ -65,11 +67,11 @@ async def test_a_decoder_says_what_is_said_here(body: bytes, form: BodyForm) -> 
 
     async with decoding() as decoders:
         try:
-            here: object = whole(decode(body, form, NOW_MS))
+            here: object = whole(decode(body, form, NOW_MS, OLDEST_MS))
         except BadMessage as error:
             here = (error.kind, error.detail, error.pointer)
         try:
-            there: object = whole(await decoders.decode(body, form, NOW_MS))
+            there: object = whole(await decoders.decode(body, form, NOW_MS, OLDEST_MS))
         except BadMessage as error:
             there = (error.kind, error.detail, error.pointer)
 
@@ -81,7 +83,7 @@ async def test_more_bodies_than_decoders_wait_for_their_turn() -> None:
     async with decoding() as decoders:
         decoders._processes_max = 2
         bodies = [ndjson(*[message(f"d{size}")] * size) for size in range(1, 30)]
-        batches = await asyncio.gather(*(decoders.decode(body, LINES, NOW_MS) for body in bodies))
+        batches = await asyncio.gather(*(decoders.decode(body, LINES, NOW_MS, OLDEST_MS) for body in bodies))
 
         assert list(range(1, 30)) == [batch.messages for batch in batches]
         assert len(processes(decoders)) == 2
@@ -91,10 +93,10 @@ async def test_a_killed_decoder_costs_its_body_and_no_other() -> None:
     """The body it had is refused for now; those that wait and those that come are decoded by the next one."""
     async with decoding() as decoders:
         decoders._processes_max = 1
-        await decoders.decode(GOOD, LINES, NOW_MS)
+        await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
         (first,) = processes(decoders)
         os.kill(first, signal.SIGSTOP)
-        lost, waits = (asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS)) for _ in range(2))
+        lost, waits = (asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)) for _ in range(2))
         await asyncio.sleep(0)
         os.kill(first, signal.SIGKILL)
 
@@ -107,25 +109,25 @@ async def test_a_killed_decoder_costs_its_body_and_no_other() -> None:
 async def test_a_decoder_that_dies_at_rest_is_replaced() -> None:
     """Nobody is hurt by the end of one that had nothing to do."""
     async with decoding() as decoders:
-        await decoders.decode(GOOD, LINES, NOW_MS)
+        await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
         (first,) = processes(decoders)
         os.kill(first, signal.SIGKILL)
         while processes(decoders):  # noqa: ASYNC110 - what is waited for happens in another process
             await asyncio.sleep(0.01)
 
-        assert 5000 == (await decoders.decode(GOOD, LINES, NOW_MS)).messages
+        assert 5000 == (await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)).messages
 
 
 async def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body is not waited for without end."""
     async with decoding() as decoders:
-        await decoders.decode(GOOD, LINES, NOW_MS)
+        await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
         (first,) = processes(decoders)
         monkeypatch.setattr(module, "DECODE_S", 0.05)
         os.kill(first, signal.SIGSTOP)
 
         with pytest.raises(Overloaded):
-            await decoders.decode(GOOD, LINES, NOW_MS)
+            await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
 
 
 async def test_when_none_can_be_started_bodies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,19 +137,19 @@ async def test_when_none_can_be_started_bodies_are_refused(monkeypatch: pytest.M
             broken.setattr("sys.executable", "/nowhere/python")
 
             with pytest.raises(Overloaded):
-                await decoders.decode(GOOD, LINES, NOW_MS)
+                await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
 
-        assert 5000 == (await decoders.decode(GOOD, LINES, NOW_MS)).messages
+        assert 5000 == (await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)).messages
 
 
 async def test_closing_refuses_who_waits_and_leaves_no_process() -> None:
     """At the end nobody waits for ever, and every decoder has left."""
     async with decoding() as decoders:
         decoders._processes_max = 1
-        await decoders.decode(GOOD, LINES, NOW_MS)
+        await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
         (first,) = processes(decoders)
         os.kill(first, signal.SIGSTOP)
-        waits = [asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS)) for _ in range(3)]
+        waits = [asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)) for _ in range(3)]
         await asyncio.sleep(0)
 
     assert all(isinstance(wait, Overloaded) for wait in await asyncio.gather(*waits, return_exceptions=True))

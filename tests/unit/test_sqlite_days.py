@@ -35,7 +35,7 @@ def day_files(folder: Path) -> Iterator[DayFiles]:
 
 def kept(days: DayFiles) -> list[Row]:
     """All readings, hour by hour, in each hour by device and time."""
-    return [row for part in days.everything() for row in part.rows()]
+    return sorted([row for part in days.everything() for row in part.rows()])
 
 
 def assert_equal(expected: Readings, actual: Readings) -> None:
@@ -57,9 +57,7 @@ def test_what_was_placed_last_is_there(
     first: dict[tuple[int, int, int], tuple[float, int]], later: dict[tuple[int, int, int], tuple[float, int]]
 ) -> None:
     """Whatever numbers they have: later readings stand over earlier ones, beside the others, as often as one likes."""
-    expected = sorted(
-        ((*identity, *said) for identity, said in (first | later).items()), key=lambda row: (row[1] // HOUR_MS, row[:3])
-    )
+    expected = sorted((*identity, *said) for identity, said in (first | later).items())
     with TemporaryDirectory() as folder, day_files(Path(folder)) as days:
         for said in (first, later, later):
             days.place(Readings.of_rows(sorted((*identity, *values) for identity, values in said.items())))

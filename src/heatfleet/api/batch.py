@@ -53,12 +53,12 @@ _decode_places = msgspec.json.Decoder(_Places).decode
 _LOW, _HIGH = (np.array([VALUE_RANGES[code][end] for code in sorted(VALUE_RANGES)]) for end in (0, 1))
 
 
-def decode_batch(body: bytes, now_ms: int, *, ndjson: bool) -> Batch:
+def decode_batch(body: bytes, now_ms: int, oldest_ms: int = TIME_MIN_MS, *, ndjson: bool) -> Batch:
     """The readings of all good messages of a batch; the bad ones are named by index, counting no blank lines.
 
     Raises ``BadMessage``: ``broken-json`` when the array itself is broken, ``too-large`` for too many.
     """
-    found = _Found(now_ms)
+    found = _Found(now_ms, oldest_ms)
     if ndjson:
         for piece in _pieces(body):
             if not found.all_of(_whole_lines(piece)):
@@ -136,7 +136,7 @@ def _are_ids(names: Sequence[str]) -> bool:
 _Row = tuple[str, str, int, int | None, object]
 
 
-def _checked(rows: Sequence[_Row], newest_ms: int) -> NamedColumns | None:
+def _checked(rows: Sequence[_Row], oldest_ms: int, newest_ms: int) -> NamedColumns | None:
     """Rows of device, product, code, time and value as columns, ``None`` when a time or value may be bad."""
     devices, products, codes, times_ms, values = zip(*rows, strict=True)
     if not {int, float}.issuperset(map(type, values)):
@@ -146,7 +146,7 @@ def _checked(rows: Sequence[_Row], newest_ms: int) -> NamedColumns | None:
     except (TypeError, OverflowError):
         return None  # a time that is missing, a whole number that is too large
     code = np.frombuffer(bytes(codes), np.uint8)
-    if time_ms.min() < TIME_MIN_MS or time_ms.max() > newest_ms:
+    if time_ms.min() < oldest_ms or time_ms.max() > newest_ms:
         return None
     if (value < _LOW[code]).any() or (value > _HIGH[code]).any():
         return None
@@ -157,8 +157,8 @@ def _checked(rows: Sequence[_Row], newest_ms: int) -> NamedColumns | None:
 class _Found:
     """What was found so far in a batch."""
 
-    def __init__(self, now_ms: int) -> None:
-        self._now_ms = now_ms
+    def __init__(self, now_ms: int, oldest_ms: int) -> None:
+        self._now_ms, self._oldest_ms = now_ms, oldest_ms
         self._parts: list[NamedColumns] = []
         self._rejected: list[tuple[int, BadMessage]] = []
         self._items = self._dropped = 0
@@ -175,7 +175,7 @@ class _Found:
             if prop.code in CODES
         ]
         if rows:
-            columns = _checked(rows, self._now_ms + TIME_AHEAD_MS)
+            columns = _checked(rows, self._oldest_ms, self._now_ms + TIME_AHEAD_MS)
             if columns is None:
                 return False
             self._parts.append(columns)
@@ -188,7 +188,7 @@ class _Found:
         readings: list[PlainReading] = []
         for item in items:
             try:
-                message = decode_message(item, self._now_ms)
+                message = decode_message(item, self._now_ms, self._oldest_ms)
             except BadMessage as error:
                 self._rejected.append((self._items, error))
             else:

@@ -85,18 +85,18 @@ class Batch(msgspec.Struct, gc=False):
     rejected: Sequence[tuple[int, BadMessage]]
 
 
-def decode_message(body: bytes, now_ms: int) -> Batch:
-    """A batch of one message, which is good.
+def decode_message(body: bytes, now_ms: int, oldest_ms: int = TIME_MIN_MS) -> Batch:
+    """A batch of one message, which is good; ``oldest_ms`` is never before ``TIME_MIN_MS``.
 
     Raises ``BadMessage``: ``broken-json``, ``too-large``, or what ``read_message`` finds.
     """
     if len(body) > MESSAGE_BYTES_MAX:
         raise BadMessage("too-large", f"a message may have {MESSAGE_BYTES_MAX // 1024} KiB")
     try:
-        batch = _read_typed(decode_typed(body), now_ms + TIME_AHEAD_MS)
+        batch = _read_typed(decode_typed(body), now_ms + TIME_AHEAD_MS, oldest_ms)
     except NOT_JSON:
         batch = None
-    return batch or _read_any(body, now_ms)
+    return batch or _read_any(body, now_ms, oldest_ms)
 
 
 def decode_json(body: bytes) -> object:
@@ -120,7 +120,7 @@ def _check_depth(body: bytes) -> None:
         raise BadMessage("broken-json", f"not JSON as it is taken here: nested more than {DEPTH_MAX} deep")
 
 
-def _read_typed(message: Message, newest_ms: int) -> Batch | None:
+def _read_typed(message: Message, newest_ms: int, oldest_ms: int) -> Batch | None:
     """The readings of a decoded message, ``None`` when there is any doubt."""
     data = message.bizData
     device_id, product_id = data.devId, data.productId
@@ -138,7 +138,7 @@ def _read_typed(message: Message, newest_ms: int) -> Batch | None:
         code, low, high = kept
         time_ms = message.ts if prop.time is None else prop.time
         value = prop.value
-        if time_ms is None or not TIME_MIN_MS <= time_ms <= newest_ms:
+        if time_ms is None or not oldest_ms <= time_ms <= newest_ms:
             return None
         if (type(value) is not float and type(value) is not int) or not low <= value <= high:
             return None
@@ -147,10 +147,10 @@ def _read_typed(message: Message, newest_ms: int) -> Batch | None:
     return Batch(readings, 1, len(data.properties) - len(readings), ())
 
 
-def _read_any(body: bytes, now_ms: int) -> Batch:
+def _read_any(body: bytes, now_ms: int, oldest_ms: int) -> Batch:
     """The definition's verdict."""
     message = decode_json(body)
-    readings = read_message(message, now_ms)
+    readings = read_message(message, now_ms, oldest_ms)
     properties = cast("dict[str, dict[str, list[object]]]", message)["bizData"]["properties"]
     return Batch(readings, 1, len(properties) - len(readings), ())
 

@@ -1,7 +1,8 @@
 """A decoder: a process that reads large bodies for the server, so that its interpreter is free for other requests.
 
 It is given requests one after the other over the socket that is its standard input, and leaves when that is closed.
-A request is a head (bytes of the body u4, now i8 in ms, NDJSON u1, encoding u1: its place in ``ENCODINGS`` from 1, or
+A request is a head (bytes of the body u4, now and the oldest
+time that is taken i8 in ms, NDJSON u1, encoding u1: its place in ``ENCODINGS`` from 1, or
 0) and the body. An answer is a head (bytes of the verdict u4, bytes of the block u4), a ``Verdict`` as JSON, and the
 block.
 """
@@ -19,7 +20,7 @@ from heatfleet.api.form import ENCODINGS, BodyForm, decode
 from heatfleet.errors import BadMessage
 from heatfleet.storage.block import Block
 
-REQUEST = struct.Struct("<IqBB")
+REQUEST = struct.Struct("<IqqBB")
 ANSWER = struct.Struct("<II")
 NICENESS = 5
 """A batch gives way to the messages of single devices, and waits."""
@@ -56,10 +57,10 @@ encode_verdict = msgspec.json.Encoder().encode
 decode_verdict = msgspec.json.Decoder(Verdict).decode
 
 
-def request_head(size: int, form: BodyForm, now_ms: int) -> bytes:
+def request_head(size: int, form: BodyForm, now_ms: int, oldest_ms: int) -> bytes:
     """What stands before a body of so many bytes."""
     encoding = ENCODINGS.index(form.encoding) + 1 if form.encoding else 0
-    return REQUEST.pack(size, now_ms, form.ndjson, encoding)
+    return REQUEST.pack(size, now_ms, oldest_ms, form.ndjson, encoding)
 
 
 def batch_of(verdict_text: bytes, block: bytes) -> Batch:
@@ -75,12 +76,12 @@ def serve(server: socket.socket) -> None:
     """Answer requests until the socket is closed."""
     room = bytearray(1024 * 1024)
     while head := _receive(server, REQUEST.size, room):
-        size, now_ms, ndjson, encoding = REQUEST.unpack(head)
+        size, now_ms, oldest_ms, ndjson, encoding = REQUEST.unpack(head)
         if size > len(room):
             room = bytearray(size)
         body = _receive(server, size, room)
         form = BodyForm(bool(ndjson), ENCODINGS[encoding - 1] if encoding else "")
-        server.sendall(_answer(bytes(body), form, now_ms))
+        server.sendall(_answer(bytes(body), form, now_ms, oldest_ms))
 
 
 def _receive(server: socket.socket, size: int, room: bytearray) -> memoryview:
@@ -94,9 +95,9 @@ def _receive(server: socket.socket, size: int, room: bytearray) -> memoryview:
     return place
 
 
-def _answer(body: bytes, form: BodyForm, now_ms: int) -> bytes:
+def _answer(body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> bytes:
     try:
-        batch = decode(body, form, now_ms)
+        batch = decode(body, form, now_ms, oldest_ms)
     except BadMessage as error:
         verdict, block = Verdict(0, 0, 0, [Bad.of(-1, error)]), b""
     else:

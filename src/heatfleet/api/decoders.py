@@ -33,6 +33,7 @@ class _Job:
     pieces: Sequence[bytes]
     form: BodyForm
     now_ms: int
+    oldest_ms: int
     done: Done
 
 
@@ -47,12 +48,12 @@ class Decoders:
         self._starting: set[asyncio.Task[None]] = set()
         self._processes_max = os.cpu_count() or 1
 
-    def submit(self, pieces: Sequence[bytes], form: BodyForm, now_ms: int, done: Done) -> None:
+    def submit(self, pieces: Sequence[bytes], form: BodyForm, now_ms: int, oldest_ms: int, done: Done) -> None:
         """Have a body decoded that came in these pieces; the caller took room for it."""
-        self._waiting.append(_Job(pieces, form, now_ms, done))
+        self._waiting.append(_Job(pieces, form, now_ms, oldest_ms, done))
         self._go_on()
 
-    async def decode(self, body: bytes, form: BodyForm, now_ms: int) -> Batch:
+    async def decode(self, body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
         """As ``submit``, for who can wait; raises ``BadMessage``, and ``Overloaded`` when the decoder was lost."""
         decoded: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
 
@@ -64,7 +65,7 @@ class Decoders:
             else:
                 decoded.set_result(result)
 
-        self.submit([body], form, now_ms, done)
+        self.submit([body], form, now_ms, oldest_ms, done)
         return await decoded
 
     async def close(self) -> None:
@@ -142,7 +143,7 @@ class _Decoder(asyncio.Protocol):
     def begin(self, job: _Job) -> None:
         self._job = job
         self._deadline = asyncio.get_running_loop().call_later(DECODE_S, self._process.kill)
-        head = request_head(sum(map(len, job.pieces)), job.form, job.now_ms)
+        head = request_head(sum(map(len, job.pieces)), job.form, job.now_ms, job.oldest_ms)
         self._transport.writelines([head, *job.pieces])
 
     def data_received(self, data: bytes) -> None:

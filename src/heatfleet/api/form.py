@@ -29,13 +29,13 @@ class BodyForm(NamedTuple):
     encoding: str
 
 
-def decode(body: bytes, form: BodyForm, now_ms: int) -> Batch:
-    """The request as a batch; a bad single message is raised as ``BadMessage``."""
+def decode(body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
+    """The request as a batch, held to these instants; a bad single message is raised as ``BadMessage``."""
     if form.encoding:
         body = unpack(body, form.encoding)
     if form.ndjson or is_array(body):
-        return decode_batch(body, now_ms, ndjson=form.ndjson)
-    return decode_message(body, now_ms)
+        return decode_batch(body, now_ms, oldest_ms, ndjson=form.ndjson)
+    return decode_message(body, now_ms, oldest_ms)
 
 
 def is_array(body: bytes | bytearray) -> bool:

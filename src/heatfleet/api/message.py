@@ -51,17 +51,18 @@ class PostMessage:
         decoders: Decoders = scope["state"]["decoders"]
         with decoders.room.share() as take:
             body = await read_body(receive, form, take)
-            batch = await _decode(decoders, body, form, services.clock())
+            now_ms = services.clock()
+            batch = await _decode(decoders, body, form, now_ms, services.store.oldest_ms(now_ms))
         if batch.readings:
             await services.ingest.write(batch.readings)
         count(services.metrics, [batch])
         return answer_to(batch)
 
 
-async def _decode(decoders: Decoders, body: bytes, form: BodyForm, now_ms: int) -> Batch:
+async def _decode(decoders: Decoders, body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
     if not form.encoding and len(body) <= IN_LOOP_BYTES_MAX:
-        return decode(body, form, now_ms)
-    return await decoders.decode(body, form, now_ms)
+        return decode(body, form, now_ms, oldest_ms)
+    return await decoders.decode(body, form, now_ms, oldest_ms)
 
 
 def count(metrics: Metrics, batches: Sequence[Batch]) -> None:

@@ -43,6 +43,7 @@ _PROBLEMS = (
     "bad-id",
     "bad-value",
     "bad-time",
+    "too-old",
     "all-rejected",
     "internal",
     "overloaded",

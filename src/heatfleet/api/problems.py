@@ -75,6 +75,12 @@ TABLE = (
         "Times are whole milliseconds since 1970, from 2000-01-01 to 300 s after the server's clock.",
     ),
     Problem(
+        "too-old",
+        422,
+        "A reading is older than what is kept",
+        "Readings are kept for HEATFLEET_RETENTION_DAYS; an older one can no longer be counted. Do not send it again.",
+    ),
+    Problem(
         "all-rejected",
         422,
         "No message of the batch can be taken",

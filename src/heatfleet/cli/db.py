@@ -80,6 +80,7 @@ def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
                 "devices": status.devices,
                 "as_of_ms": status.as_of_ms,
                 "lag_ms": status.lag_ms,
+                "kept_from_ms": status.kept_from_ms,
                 "bytes": sum(sizes.values()),
                 "files": sizes,
             }
@@ -89,18 +90,22 @@ def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     print(f"heaters    {status.devices:,}")
     print(f"figures    {f'up to {utc(status.as_of_ms)}' if status.as_of_ms else 'none yet: no rollup has run'}")
     print(f"waiting    {f'{status.lag_ms / 1000:.0f} s behind' if status.lag_ms else 'nothing'}")
+    print(f"readings   {f'kept since {utc(status.kept_from_ms)}' if status.kept_from_ms else 'all kept'}")
     print(f"size       {bytes_text(sum(sizes.values()))}")
     for kind, (count, size) in _by_kind(sizes).items():
         print(f"           {bytes_text(size):>9}  {kind}{f' ({count} files)' if count > 1 else ''}")
 
 
 def _by_kind(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """How many files there are of each kind, and their bytes: ``readings-2026-11-23.db`` is of kind ``readings``."""
+    """How many files there are of each kind, and their bytes: ``readings-2026-11-23.db`` is of kind ``readings``.
+
+    Parquet files are ``archived``.
+    """
     kinds: dict[str, tuple[int, int]] = {}
     for path, size in sizes.items():
-        kind = re.split(r"[-.]", Path(path).name)[0]
+        kind = "archived" if path.endswith(".parquet") else re.split(r"[-.]", Path(path).name)[0]
         count, before = kinds.get(kind, (0, 0))
-        kinds[kind] = (count + path.endswith(".db"), before + size)
+        kinds[kind] = (count + path.endswith((".db", ".parquet")), before + size)
     return {kind: found for kind, found in kinds.items() if found[0]}
 
 

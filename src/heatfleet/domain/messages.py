@@ -7,6 +7,7 @@ verdict on a bad one, so that there is one set of rules and one wording.
 import math
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from heatfleet.errors import BadMessage
@@ -53,10 +54,11 @@ def is_id(text: object) -> bool:
     return isinstance(text, str) and _matches_id(text) is not None
 
 
-def read_message(message: object, now_ms: int) -> list[Reading]:
+def read_message(message: object, now_ms: int, oldest_ms: int = TIME_MIN_MS) -> list[Reading]:
     """The readings of one decoded message; raises ``BadMessage`` and gives nothing when any part of it is bad.
 
-    ``message`` is plain decoded JSON. Properties with other codes are dropped whatever they hold.
+    ``message`` is plain decoded JSON. Properties with other codes are dropped whatever they hold. ``oldest_ms`` is
+    the instant before which readings are no longer kept.
     """
     envelope = _object(message, "")
     if envelope.get("bizCode") != BIZ_CODE:
@@ -70,7 +72,8 @@ def read_message(message: object, now_ms: int) -> list[Reading]:
     readings = []
     for place, code, prop in _kept(properties):
         own = prop.get("time") is not None
-        time_ms = _time(prop["time"] if own else envelope.get("ts"), f"{place}/time" if own else "/ts", now_ms)
+        told, pointer = (prop["time"], f"{place}/time") if own else (envelope.get("ts"), "/ts")
+        time_ms = _time(told, pointer, now_ms, oldest_ms)
         readings.append(Reading(device_id, product_id, code, time_ms, _value(prop, code, place)))
     return readings
 
@@ -100,7 +103,7 @@ def _id(data: dict[str, object], field: str) -> str:
     return str(value)
 
 
-def _time(value: object, pointer: str, now_ms: int) -> int:
+def _time(value: object, pointer: str, now_ms: int, oldest_ms: int) -> int:
     if value is None:
         raise BadMessage("bad-time", "a property without time needs the message's ts", pointer)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -109,6 +112,9 @@ def _time(value: object, pointer: str, now_ms: int) -> int:
         raise BadMessage("bad-time", "the time lies before 2000-01-01 (seconds, not milliseconds?)", pointer)
     if value > now_ms + TIME_AHEAD_MS:
         raise BadMessage("bad-time", f"the time lies more than {TIME_AHEAD_MS // 1000} s in the future", pointer)
+    if value < oldest_ms:
+        since = f"{datetime.fromtimestamp(oldest_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        raise BadMessage("too-old", f"readings are kept from {since} on, and the time lies before that", pointer)
     return value
 
 

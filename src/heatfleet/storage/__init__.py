@@ -4,22 +4,23 @@ from urllib.parse import unquote, urlsplit
 
 from heatfleet.domain.energy import DEFAULT_HOLD_MS
 from heatfleet.errors import SetupError
-from heatfleet.storage.base import Ledger, Store
+from heatfleet.storage.base import Ages, Ledger, Store
 
 STORE_SCHEMES = ("sqlite",)
 
 
-def open_store(url: str, *, hold_ms: int = DEFAULT_HOLD_MS, writable: bool = True) -> Store:
+def open_store(url: str, *, hold_ms: int = DEFAULT_HOLD_MS, writable: bool = True, ages: Ages | None = None) -> Store:
     """Open the store that the URL names; ``SetupError`` for an unknown scheme or a file that does not fit.
 
     ``sqlite:///relative/path`` and ``sqlite:////absolute/path`` name a file. With ``writable`` false the store only
-    answers questions: it may be opened beside a server that writes.
+    answers questions: it may be opened beside a server that writes. A writable one remembers ``ages`` for the rollup;
+    without, they stay as they are.
     """
     path = _sqlite_path(url)
     # Imported only when asked for: a backend's library need not be there for the others to work.
     from heatfleet.storage.sqlite.store import SqliteStore  # noqa: PLC0415
 
-    return SqliteStore(path, hold_ms=hold_ms, writable=writable)
+    return SqliteStore(path, hold_ms=hold_ms, writable=writable, ages=ages)
 
 
 def open_ledger(url: str, *, writable: bool = True) -> Ledger:

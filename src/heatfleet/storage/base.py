@@ -6,7 +6,7 @@ any thread. Times are milliseconds since the epoch, slots are those of ``domain.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -90,12 +90,21 @@ class Rollup:
 class StoreStatus:
     """How a store is: ``lag_ms`` is the age of the oldest accepted reading that no figure counts yet (0 for none).
 
-    ``as_of_ms`` is the instant of the last rollup, 0 before the first.
+    ``as_of_ms`` is the instant of the last rollup, 0 before the first. Readings before ``kept_from_ms`` were removed;
+    0: none ever was.
     """
 
     as_of_ms: int
     lag_ms: int
     devices: int
+    kept_from_ms: int
+
+
+class Ages(NamedTuple):
+    """After how many days readings are removed, and after how many they are archived; 0: never."""
+
+    retention_days: int = 0
+    archive_after_days: int = 0
 
 
 class Store(Protocol):
@@ -116,7 +125,23 @@ class Store(Protocol):
         """
 
     def rebuild(self, now_ms: int) -> Rollup:
-        """Throw every derived figure away and make it again from the readings; readers see the old ones until then."""
+        """Throw every derived figure away and make it again from the readings; readers see the old ones until then.
+
+        Figures older than the readings that are kept stay as they are.
+        """
+
+    def make_room(self) -> bool:
+        """Archive and remove readings that are old enough, in one small piece; whether there may be more to do.
+
+        To be called after a rollup. May be interrupted at any point. No figure changes, but those of single devices,
+        which are reckoned from readings, end where the readings end.
+        """
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """The instant before which readings must be refused, since their neighbours are gone; never goes back.
+
+        Never before ``domain.messages.TIME_MIN_MS``. Cheap: asked for every message.
+        """
 
     def figures(
         self,

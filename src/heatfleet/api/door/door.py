@@ -36,7 +36,7 @@ class Door(Guard):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         services: Services = app_state["services"]
-        self._ingest, self._clock = services.ingest, services.clock
+        self._ingest, self._clock, self._oldest_ms = services.ingest, services.clock, services.store.oldest_ms
         self._decoders: Decoders = app_state["decoders"]
         self._heads = self._hall.heads
         self._begun = b""  # a head that is not complete
@@ -131,7 +131,8 @@ class Door(Guard):
             self._owed.append(None)
             self.due_s = inf
             self._hold(rest)
-            self._decoders.submit(pieces, plain.form, self._clock(), self._decoded)
+            now_ms = self._clock()
+            self._decoders.submit(pieces, plain.form, now_ms, self._oldest_ms(now_ms), self._decoded)
             return
         self._take(b"".join(pieces), plain)
         if rest:
@@ -149,7 +150,8 @@ class Door(Guard):
     def _take(self, body: bytes, plain: Plain) -> None:
         """One whole request."""
         try:
-            batch = decode(body, plain.form, self._clock())
+            now_ms = self._clock()
+            batch = decode(body, plain.form, now_ms, self._oldest_ms(now_ms))
         except BadMessage as error:
             self._deny(self._ingest.refusal() or error)
         else:

@@ -62,12 +62,20 @@ class Fleet:
         self.temperature_ms[at] = [NEVER if value is None else value for value in temperature_ms]
 
     def _load_products(self) -> None:
-        names = dict(select(self._connection, "SELECT id, name FROM product"))
+        names = self.products()
         self.product_rank = ranks_by_name(names)
         del names[FLEET]
         if names:
             self._product_index = NameIndex()
             self._product_index.add(Names.of(list(names.values())), np.array(list(names)))
+
+    def devices(self, first: int, last: int) -> dict[int, str]:
+        """The names of the devices from one number to another, both included."""
+        return dict(select(self._connection, "SELECT id, name FROM device WHERE id BETWEEN ? AND ?", first, last))
+
+    def products(self) -> dict[int, str]:
+        """The names of all products."""
+        return dict(select(self._connection, "SELECT id, name FROM product"))
 
     def product_numbers(self, names: Names) -> Ints:
         """Numbers of products, new ones written down."""

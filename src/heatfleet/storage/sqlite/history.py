@@ -1,19 +1,21 @@
-"""What devices have said, as far as the figures count it: the day files and the runs, read as one."""
+"""What devices have said, as far as the figures count it: the day files, the runs, and what removed days left."""
 
 from collections.abc import Iterator
 
 from heatfleet.domain.slots import HOUR_MS
+from heatfleet.storage.sqlite.carried import Carried
 from heatfleet.storage.sqlite.columns import Row
 from heatfleet.storage.sqlite.days import DayFiles
 from heatfleet.storage.sqlite.runs import Runs
 
 
 class History:
-    """Both places of readings. A reading may be in both for a moment; ``Readings.as_set`` makes such ones one."""
+    """All places of readings. A reading may be in two for a moment; ``Readings.as_set`` makes such ones one."""
 
-    def __init__(self, days: DayFiles, runs: Runs) -> None:
+    def __init__(self, days: DayFiles, runs: Runs, carried: Carried) -> None:
         self._days = days
         self._runs = runs
+        self._carried = carried
 
     def of_device(self, device: int, start_ms: int, end_ms: int) -> Iterator[Row]:
         """One device's readings in ``[start_ms, end_ms)``, in order of time; hours are read as they are asked for."""
@@ -26,7 +28,8 @@ class History:
             rows = [row for row in self._in_hour(device, hour, since_ms, time_ms) if code in (None, row[2])]
             if rows:
                 return [row for row in rows if row[1] == rows[-1][1]]
-        return []
+        rows = [row for row in self._carried.of_device(device) if row[1] < time_ms and code in (None, row[2])]
+        return [row for row in rows if row[1] == rows[-1][1]]
 
     def _in_hour(self, device: int, hour: int, start_ms: int, end_ms: int) -> list[Row]:
         rows = self._days.of_device(device, hour) + self._runs.of_device(device, hour)

@@ -35,6 +35,13 @@ class Revision:
     come: Known
     late: int
 
+    def since(self, first_slot: int) -> "Revision":
+        """The part of the change that lies in this slot and after it."""
+        gone, come = (
+            {key: devices for key, devices in known.items() if key[0] >= first_slot} for known in (self.gone, self.come)
+        )
+        return Revision(self.change.take(self.change.slot >= first_slot), gone, come, self.late)
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

@@ -6,17 +6,19 @@ process of its own. Reading never waits for either.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from queue import Empty, LifoQueue
 
 import apsw
 import numpy as np
 
-from heatfleet.domain.slots import SLOT_MS, SLOTS_PER_HOUR, slot_of
+from heatfleet.domain.messages import TIME_MIN_MS
+from heatfleet.domain.slots import DAY_MS, SLOT_MS, SLOTS_PER_HOUR, slot_of
 from heatfleet.errors import SetupError, StoreUnavailable
-from heatfleet.storage.base import DeviceFilter, DevicePage, DeviceState, Figures, Rollup, StoreStatus
+from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Rollup, StoreStatus
 from heatfleet.storage.block import Block
+from heatfleet.storage.sqlite.carried import Carried
 from heatfleet.storage.sqlite.connect import (
     exclusive,
     open_database,
@@ -30,6 +32,7 @@ from heatfleet.storage.sqlite.device_figures import Life, reckon_device
 from heatfleet.storage.sqlite.fleet import NEVER
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
+from heatfleet.storage.sqlite.main_file import make_main_file
 from heatfleet.storage.sqlite.reckoner import Reckoner, expect_hold, setting
 from heatfleet.storage.sqlite.runs import Runs
 
@@ -47,9 +50,10 @@ _STATE = "name, p.name, power_w, power_ms, temperature_c, temperature_ms, last_m
 class SqliteStore:
     """``storage.base.Store`` on SQLite files."""
 
-    def __init__(self, path: str, *, hold_ms: int, writable: bool) -> None:
+    def __init__(self, path: str, *, hold_ms: int, writable: bool, ages: Ages | None = None) -> None:
         """Open the store; with ``writable`` make or migrate it, and take the one place of the server that appends.
 
+        The store remembers ``ages`` for the rollup; ``None`` leaves them as they are.
         Raises ``SetupError`` if another server has that place, or the figures were reckoned with another hold.
         """
         self._path = Path(path).absolute()
@@ -59,12 +63,14 @@ class SqliteStore:
         self._closing = ExitStack()
         self._writer: JournalWriter | None = None
         self._kept_reckoner: Reckoner | None = None  # loading the state of two million devices takes seconds
+        self._ages = ages or Ages()
+        self._oldest_ms = TIME_MIN_MS
         if writable:
-            self._become_the_server()
+            self._become_the_server(ages)
         else:
             self._readers.put(open_database(self._path, "main", writable=False))
 
-    def _become_the_server(self) -> None:
+    def _become_the_server(self, ages: Ages | None) -> None:
         with unavailable_as_error(self._folder), unfit_as_error(self._folder):
             try:
                 self._closing.enter_context(take_lock(self._folder / "server.lock"))
@@ -73,12 +79,11 @@ class SqliteStore:
                 raise SetupError(msg) from error
         with ExitStack() as undo:
             undo.push(self._closing)
-            store = make_main_file(self._path, self._hold_ms)
-            days = DayFiles(self._folder, store=store, writable=True)
-            try:
+            store = make_main_file(self._path, self._hold_ms, ages)
+            with closing(DayFiles(self._folder, store=store, writable=True)) as days:
                 days.check()
-            finally:
-                days.close()
+            with closing(Carried(self._folder, store=store)) as carried:
+                self._oldest_ms = max(TIME_MIN_MS, carried.from_ms() + DAY_MS)
             with self._reading() as connection:
                 reckoned_seq = setting(connection, "reckoned_seq")
             self._writer = JournalWriter(self._folder, after=reckoned_seq)
@@ -109,6 +114,17 @@ class SqliteStore:
             readings = reckoner.rebuild(now_ms)
             readings += sum(taken for taken, _ in reckoner.rollup(now_ms))
         return Rollup(now_ms, readings, 0, time.monotonic() - started_s)
+
+    def make_room(self) -> bool:
+        """Archive and remove what is old enough; see ``Store.make_room``."""
+        with self._reckoner() as reckoner:
+            return reckoner.make_room()
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """Before which readings are refused; see ``Store.oldest_ms``."""
+        if self._ages.retention_days:
+            self._oldest_ms = max(self._oldest_ms, now_ms - self._ages.retention_days * DAY_MS)
+        return self._oldest_ms
 
     @contextmanager
     def _reckoner(self) -> Iterator[Reckoner]:
@@ -161,6 +177,16 @@ class SqliteStore:
         product_id: str | None = None,
     ) -> Figures:
         """Figures of one device, reckoned from its own readings; see ``Store.device_figures``."""
+        while True:
+            figures, from_ms = self._device_figures(device_id, first_slot, end_slot, product_id)
+            if from_ms == self._kept_from_ms():
+                return figures
+            # Days were removed while we read: some may have been missed, and what stands in for them was not yet there.
+
+    def _device_figures(
+        self, device_id: str, first_slot: int | None, end_slot: int | None, product_id: str | None
+    ) -> tuple[Figures, int]:
+        """The figures, and from which instant on the readings were kept when they were begun."""
         with ExitStack() as opened:
             connection = opened.enter_context(self._reading())
             as_of_ms = setting(connection, "as_of_ms")
@@ -168,15 +194,18 @@ class SqliteStore:
             found = select(connection, one, device_id, NEVER)
             products: dict[str, int] = dict(select(connection, "SELECT name, id FROM product"))
             if not found or (product_id is not None and product_id not in products):
-                return Figures.of_table(np.empty((8, 0), np.int64), as_of_ms)
+                return Figures.of_table(np.empty((8, 0), np.int64), as_of_ms), self._kept_from_ms()
             life = Life(*found[0])
-            days = DayFiles(self._folder, store=setting(connection, "store"), writable=False)
-            opened.callback(days.close)
-            return reckon_device(
-                History(days, Runs(connection)),
+            store = setting(connection, "store")
+            carried = opened.enter_context(closing(Carried(self._folder, store=store)))
+            from_ms = carried.from_ms()
+            days = opened.enter_context(closing(DayFiles(self._folder, store=store, writable=False)))
+            earliest_slot = max(slot_of(life.first_ms), slot_of(from_ms + DAY_MS) if from_ms else 0)
+            figures = reckon_device(
+                History(days, Runs(connection), carried),
                 life,
                 slots=(
-                    max(first_slot or 0, slot_of(life.first_ms)),
+                    max(first_slot or 0, earliest_slot),
                     min(slot_of(as_of_ms) + SLOTS_PER_HOUR, _LAST_SLOT if end_slot is None else end_slot),
                 ),
                 product=None if product_id is None else products[product_id],
@@ -184,6 +213,7 @@ class SqliteStore:
                 hold_ms=self._hold_ms,
                 as_of_ms=as_of_ms,
             )
+            return figures, from_ms
 
     def device(self, device_id: str) -> DeviceState | None:
         """One device's state; see ``Store.device``."""
@@ -225,7 +255,7 @@ class SqliteStore:
             devices = connection.execute("SELECT ifnull(max(id), 0) FROM device").get
         waiting_since_ms = JournalReader(self._folder).oldest_after(reckoned_seq)
         lag_ms = 0 if waiting_since_ms is None else max(0, now_ms - waiting_since_ms)
-        return StoreStatus(as_of_ms, lag_ms, int(devices))
+        return StoreStatus(as_of_ms, lag_ms, int(devices), self._kept_from_ms())
 
     def check(self) -> None:
         """See ``Store.check``."""
@@ -248,6 +278,13 @@ class SqliteStore:
         except SetupError as error:  # it was there when the store was opened
             raise StoreUnavailable(str(error), retry_after_s=5) from error
 
+    def _kept_from_ms(self) -> int:
+        with (
+            self._reading() as connection,
+            closing(Carried(self._folder, store=setting(connection, "store"))) as carried,
+        ):
+            return carried.from_ms()
+
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
         """A connection that sees one state of the main file throughout; connections are kept for the next reader."""
@@ -264,18 +301,3 @@ class SqliteStore:
                 connection.close()  # whatever befell it, the next reader gets a fresh one
                 raise
             self._readers.put(connection)
-
-
-def make_main_file(path: Path, hold_ms: int) -> int:
-    """Make or migrate the main file; ``SetupError`` if its figures were reckoned with another hold.
-
-    Gives the number that all files of this store share.
-    """
-    connection = open_database(path, "main", writable=True)
-    try:
-        with unavailable_as_error(path):
-            connection.execute("INSERT OR IGNORE INTO setting VALUES ('hold_ms', ?)", (hold_ms,))
-            expect_hold(connection, hold_ms)
-            return setting(connection, "store")
-    finally:
-        connection.close()
