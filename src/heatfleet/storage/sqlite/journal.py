@@ -58,21 +58,34 @@ def pack(readings: Sequence[Reading]) -> bytes:
     return _HEAD.pack(FORMAT, len(readings), len(names), len(product_names), zlib.crc32(columns)) + columns
 
 
-def unpack(body: bytes) -> Packed:
-    """The inverse of ``pack``; ``StoreUnavailable`` for a row that is not what was written."""
+def unpack(*bodies: bytes) -> Packed:
+    """The inverse of ``pack``, of one row or of many; ``StoreUnavailable`` for a row that is not what was written."""
+    times, values, codes, device_names, product_names = zip(*map(_columns, bodies), strict=True)
+    return Packed(
+        device_names=b"\n".join(device_names),
+        product_names=b"\n".join(product_names),
+        code=np.frombuffer(b"".join(codes), np.uint8),
+        time_ms=np.frombuffer(b"".join(times), "<i8"),
+        value=np.frombuffer(b"".join(values), "<f8"),
+    )
+
+
+def _columns(body: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """The columns of one row as they lie in it: there are thousands of short ones, and each array costs."""
     version, count, names_bytes, product_bytes, crc = _HEAD.unpack_from(body)
-    columns = memoryview(body)[_HEAD.size :]
-    if version != FORMAT or zlib.crc32(columns) != crc:
+    if version != FORMAT or zlib.crc32(memoryview(body)[_HEAD.size :]) != crc:
         msg = "a row of the journal is damaged or of an unknown format; restore the store from a backup"
         raise StoreUnavailable(msg, retry_after_s=60)
-    names_at = 17 * count
+    values_at = _HEAD.size + 8 * count
+    codes_at = values_at + 8 * count
+    names_at = codes_at + count
     products_at = names_at + names_bytes
-    return Packed(
-        device_names=bytes(columns[names_at:products_at]),
-        product_names=bytes(columns[products_at : products_at + product_bytes]),
-        code=np.frombuffer(columns, np.uint8, count, 16 * count),
-        time_ms=np.frombuffer(columns, "<i8", count),
-        value=np.frombuffer(columns, "<f8", count, 8 * count),
+    return (
+        body[_HEAD.size : values_at],
+        body[values_at:codes_at],
+        body[codes_at:names_at],
+        body[names_at:products_at],
+        body[products_at : products_at + product_bytes],
     )
 
 
