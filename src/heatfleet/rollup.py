@@ -26,6 +26,8 @@ STOP_WAIT_S = 10
 RESTART_AFTER_S = 1.0
 _PAUSE_S = 0.02
 """Between two pieces of making room, so that a rollup of another process finds its turn."""
+GIVE_WAY = 10
+"""By how much the rollup beside a server is nicer: who posts waits for an answer, figures may be a little later."""
 
 _log = logging.getLogger(__name__)
 
@@ -140,6 +142,7 @@ class RollupProcess:
 if __name__ == "__main__":
     _settings = load_settings()
     configure_logging(_settings)
+    os.nice(GIVE_WAY)
     try:
         run_every(_settings, _settings.rollup_every_s, parent=int(sys.argv[1]))
     except SetupError as error:

@@ -13,6 +13,7 @@ from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
 from heatfleet.domain.slots import DAY_MS, HOUR_MS
 from heatfleet.errors import SetupError
 from heatfleet.storage import open_ledger, open_store
+from heatfleet.storage.base import DeviceFilter
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite import connect, journal
 from tests.faults.test_rollup_cut_off import killed_at_statement
@@ -33,7 +34,9 @@ INSERT INTO one_more VALUES (1, 'first'), (2, 'second');
 CREATE INDEX one_more_body ON one_more (body);
 UPDATE one_more SET body = body || '!';
 """
-KINDS = ("main", "journal", "ledger", "day")
+KNOWN = {"main": 2, "journal": 1, "ledger": 1, "day": 1}
+"""The newest schema version of each kind of file."""
+NEVER_MS = -(1 << 62)
 
 
 @pytest.fixture
@@ -104,12 +107,61 @@ def test_an_older_store_is_brought_up_to_date_by_a_server(
 
     assert the_figures_are_right(url)
     there = {kind: [path for path in paths if path.exists()] for kind, paths in files.items()}
-    assert {kind: {2} for kind in KINDS} == {kind: {version(path) for path in there[kind]} for kind in KINDS}
+    assert {kind: {known + 1} for kind, known in KNOWN.items()} == {
+        kind: {version(path) for path in paths} for kind, paths in there.items()
+    }
+
+
+def test_a_main_file_of_the_first_version_keeps_its_devices(url: str, files: dict[str, list[Path]]) -> None:
+    """Names and states of devices, also of one that was only numbered, come through the parting of their table."""
+    path = files["main"][0]
+    with closing(open_store(url, hold_ms=HOLD_MS)) as store:
+        before = store.devices(DeviceFilter(), now_ms=NOW_MS)
+    make_it_the_first_version(path)
+    said = Reading("numbered", "p", POWER, NOW_MS - 1, 1.0)
+    with closing(open_store(url, hold_ms=HOLD_MS)) as store:
+        assert before == store.devices(DeviceFilter(), now_ms=NOW_MS)
+        assert store.device("numbered") is None
+        store.append([Block.of([said])], NOW_MS)
+        store.rollup(NOW_MS)
+
+        assert [1, 2, 3] == numbers_heard(path)
+    assert version(path) == KNOWN["main"]
+    with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as store:
+        assert defined([*SAID[:300], said], NOW_MS) == told(store.figures())
+
+
+def make_it_the_first_version(path: Path) -> None:
+    """Turn a main file back into what the first Heatfleet wrote, with one device that was numbered and not heard."""
+    with closing(apsw.Connection(":memory:")) as first:
+        first.execute(connect._scripts("main")[0])
+        old = [
+            first.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (name,)).get for name in ("device", "ahead")
+        ]
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("DROP VIEW device")
+        connection.execute(";".join(map(str, old)))
+        connection.execute("INSERT INTO ahead VALUES (1, 0, 1, 1, 1, 1)")
+        connection.execute(
+            "INSERT INTO device SELECT id, name, product, first_ms, last_ms, power_w, power_ms, temperature_c,"
+            " temperature_ms FROM device_name JOIN device_state ON device = id"
+        )
+        connection.execute(
+            "INSERT INTO device (name, product, first_ms, last_ms) VALUES ('numbered', 0, ?, ?)",
+            (-NEVER_MS, NEVER_MS),
+        )
+        connection.execute("DROP TABLE device_name; DROP TABLE device_state")
+    set_version(path, 1)
+
+
+def numbers_heard(path: Path) -> object:
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        return connection.execute("SELECT device FROM device_state ORDER BY device").get
 
 
 def test_an_older_store_is_not_changed_by_looking(url: str, newer_program: None) -> None:
     """Who only reads is told to have it brought up to date, and by which command."""
-    with pytest.raises(SetupError, match=r"older schema version 1.*heatfleet db init.*2"):
+    with pytest.raises(SetupError, match=r"older schema version 2.*heatfleet db init.*3"):
         open_store(url, hold_ms=HOLD_MS, writable=False)
 
 
@@ -122,7 +174,7 @@ def test_a_newer_file_is_refused(kind: str, url: str, files: dict[str, list[Path
     refused = serve(url, tmp_path)
 
     assert refused.returncode == 78
-    assert "schema version 7, this Heatfleet knows 1: use a newer Heatfleet" in refused.stderr
+    assert f"schema version 7, this Heatfleet knows {KNOWN[kind]}: use a newer Heatfleet" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert before == path.read_bytes()
 
@@ -154,7 +206,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert path.read_text() == "Dear Sir or Madam, " * 100
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KNOWN)
 def test_a_migration_that_is_cut_off_leaves_the_old_or_the_new(
     kind: str, files: dict[str, list[Path]], newer_program: None
 ) -> None:
@@ -162,7 +214,7 @@ def test_a_migration_that_is_cut_off_leaves_the_old_or_the_new(
     path = files[kind][0]
     outcomes = []
     for number in range(1, 40):
-        set_version(path, 1)
+        set_version(path, KNOWN[kind])
         with closing(apsw.Connection(str(path))) as connection:
             connection.execute("DROP TABLE IF EXISTS one_more")
         died = killed_at_statement(number, lambda: connect.open_database(path, kind, writable=True).close())
@@ -175,8 +227,9 @@ def test_a_migration_that_is_cut_off_leaves_the_old_or_the_new(
         if not died:
             break
 
-    assert outcomes[-1] == (False, 2, 2)
-    assert {(True, 1, 0)} == set(outcomes[:-1]) - {(True, 2, 2)}
+    known = KNOWN[kind]
+    assert outcomes[-1] == (False, known + 1, 2)
+    assert {(True, known, 0)} == set(outcomes[:-1]) - {(True, known + 1, 2)}
     assert len(outcomes) > 5
 
 
@@ -216,4 +269,4 @@ def test_many_that_open_an_older_file_at_once_migrate_it_once(
         children.append(child)
 
     assert [0] * 8 == [os.waitpid(child, 0)[1] for child in children]
-    assert version(path) == 2
+    assert version(path) == KNOWN["main"] + 1

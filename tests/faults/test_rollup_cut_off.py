@@ -103,6 +103,29 @@ def test_a_rollup_killed_at_any_statement_is_made_good_by_the_next(seed: int, tm
         assert the_figures_are_right(store, said)
 
 
+def test_a_backlog_cut_off_between_its_steps_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollup of several steps and transactions may die in any of them: nothing is lost, nothing counted twice."""
+    monkeypatch.setattr("heatfleet.storage.sqlite.reckoner.READINGS_A_STEP", 4)
+    monkeypatch.setattr("heatfleet.storage.sqlite.reckoner.STEPS_A_TRANSACTION", 3)
+    said = [reading for batch in a_history(random.Random(5)) for reading in batch]
+
+    def rollup() -> None:
+        with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as store:
+            store.rollup(NOW_MS)
+
+    deaths = 0
+    for number in range(40, 700, 60):
+        url = f"sqlite:///{tmp_path}/{number}/heatfleet.db"
+        with closing(open_store(url, hold_ms=HOLD_MS)) as store:
+            for start in range(0, len(said), 4):
+                store.append([Block.of(said[start : start + 4])], NOW_MS)
+        deaths += killed_at_statement(number, rollup)
+        rollup()
+        with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as store:
+            assert the_figures_are_right(store, said)
+    assert deaths > 5
+
+
 def test_a_rebuild_killed_at_any_statement_leaves_the_old_figures(tmp_path: Path) -> None:
     """Readers see the figures of before until a rebuild is whole."""
     dice = random.Random(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, TIME_MIN_MS, Reading
-from heatfleet.domain.slots import DAY_MS, HOUR_MS
+from heatfleet.domain.slots import DAY_MS, HOUR_MS, SLOT_MS
 from heatfleet.errors import SetupError
 from heatfleet.storage import open_store
 from heatfleet.storage.block import Block
@@ -115,6 +115,18 @@ def test_a_reading_of_this_instant_counts_for_nothing_yet(url: str) -> None:
         store.rollup(now_ms)
 
         assert defined(said, now_ms) == told(store.figures())
+
+
+def test_a_rollup_at_the_edge_of_a_slot_leaves_nobody_out(url: str) -> None:
+    """Who was silent over the edge is known in the slot that begins there, as soon as some of it has passed."""
+    edge_ms = NOW_MS + SLOT_MS
+    said = [Reading("a", "p", POWER, NOW_MS + 1000, 1000.0)]
+    with closing(open_store(url, hold_ms=HOLD_MS)) as store:
+        store.append([Block.of(said)], edge_ms)
+        for now_ms in (edge_ms - 1, edge_ms, edge_ms + 1, edge_ms + 4 * SLOT_MS, edge_ms + 9 * SLOT_MS):
+            store.rollup(now_ms)
+
+            assert defined(said, now_ms) == told(store.figures())
 
 
 def test_an_earlier_now_gives_figures_of_the_later_or_of_the_earlier_one(url: str) -> None:

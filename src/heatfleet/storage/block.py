@@ -78,19 +78,32 @@ class Block:
         return cls(count, _HEAD.pack(FORMAT, count, len(names), len(product_names), zlib.crc32(columns)) + columns)
 
 
-def unpack(body: bytes) -> NamedColumns:
-    """What was packed; ``StoreUnavailable`` for a body that is not what it was."""
+def unpack(*bodies: bytes) -> NamedColumns:
+    """What was packed in one block or in many; ``StoreUnavailable`` for a body that is not what it was."""
+    times, values, codes, device_names, product_names = zip(*map(_columns, bodies), strict=True)
+    return NamedColumns(
+        device_names=b"\n".join(device_names),
+        product_names=b"\n".join(product_names),
+        code=np.frombuffer(b"".join(codes), np.uint8),
+        time_ms=np.frombuffer(b"".join(times), "<i8"),
+        value=np.frombuffer(b"".join(values), "<f8"),
+    )
+
+
+def _columns(body: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """The columns of a block as they lie in it: there are thousands of short ones, and each array costs."""
     version, count, names_bytes, product_bytes, crc = _HEAD.unpack_from(body)
-    columns = memoryview(body)[_HEAD.size :]
-    if version != FORMAT or zlib.crc32(columns) != crc:
+    if version != FORMAT or zlib.crc32(memoryview(body)[_HEAD.size :]) != crc:
         msg = "a row of the journal is damaged or of an unknown format; restore the store from a backup"
         raise StoreUnavailable(msg, retry_after_s=60)
-    names_at = 17 * count
+    values_at = _HEAD.size + 8 * count
+    codes_at = values_at + 8 * count
+    names_at = codes_at + count
     products_at = names_at + names_bytes
-    return NamedColumns(
-        device_names=bytes(columns[names_at:products_at]),
-        product_names=bytes(columns[products_at : products_at + product_bytes]),
-        code=np.frombuffer(columns, np.uint8, count, 16 * count),
-        time_ms=np.frombuffer(columns, "<i8", count),
-        value=np.frombuffer(columns, "<f8", count, 8 * count),
+    return (
+        body[_HEAD.size : values_at],
+        body[values_at:codes_at],
+        body[codes_at:names_at],
+        body[names_at:products_at],
+        body[products_at : products_at + product_bytes],
     )

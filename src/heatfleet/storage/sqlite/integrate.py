@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heatfleet.domain.slots import SLOT_MS
-from heatfleet.storage.sqlite.columns import Columns, Floats, Ints, Moments
+from heatfleet.storage.sqlite.columns import Columns, Floats, Ints, Moments, first_rows
 
 DENSE_MAX = 100_000
 
@@ -63,35 +63,35 @@ class Sums(Columns):
                     -self.temperature_known_ms)  # fmt: skip
 
 
-def held(values: Floats, is_first: npt.NDArray[np.bool_]) -> tuple[Floats, Ints]:
-    """Each value, or where it is NaN the newest one before it of the same device; and the row it comes from.
+def held(values: Floats, is_first: npt.NDArray[np.bool_]) -> Floats:
+    """Each value, or where it is NaN the newest one before it of the same device, NaN where that never told one.
 
-    ``is_first`` marks the first row of each device. A row without any value yet has NaN and itself as its source.
+    ``is_first`` marks the first row of each device.
     """
-    rows = np.arange(len(values))
-    device_start = np.maximum.accumulate(np.where(is_first, rows, 0))
-    source = np.maximum.accumulate(np.where(np.isnan(values), 0, rows))
-    source = np.where(source < device_start, rows, source)
-    return values[source], source
-
-
-def first_rows(device: Ints) -> npt.NDArray[np.bool_]:
-    """Marks the first row of each run of equal devices."""
-    first: npt.NDArray[np.bool_] = np.r_[True, np.diff(device) != 0][: len(device)]
-    return first
+    source = np.arange(len(values)) * (is_first | ~np.isnan(values))
+    filled: Floats = values[np.maximum.accumulate(source)]
+    return filled
 
 
 def segments(moments: Moments, hold_ms: int) -> Segments:
     """Moments, sorted by device and time, as segments; the last of each device is held for the whole ``hold_ms``."""
     is_first = first_rows(moments.device)
-    power_w, _ = held(moments.power_w, is_first)
-    temperature_c, _ = held(moments.temperature_c, is_first)
     end_ms = moments.time_ms + hold_ms
-    if len(moments):
-        following = np.r_[moments.time_ms[1:], 0]
-        has_following = np.r_[~is_first[1:], False]
-        end_ms = np.where(has_following, np.minimum(end_ms, following), end_ms)
-    return Segments(moments.device, moments.time_ms, end_ms, moments.product, power_w, temperature_c)
+    np.minimum(end_ms[:-1], moments.time_ms[1:], out=end_ms[:-1], where=~is_first[1:])
+    return Segments(
+        moments.device,
+        moments.time_ms,
+        end_ms,
+        moments.product,
+        held(moments.power_w, is_first),
+        held(moments.temperature_c, is_first),
+    )
+
+
+def held_open(newest: Moments, hold_ms: int) -> Segments:
+    """The newest word of each device as the segment that it opens, for the whole ``hold_ms``."""
+    return Segments(newest.device, newest.time_ms, newest.time_ms + hold_ms, newest.product, newest.power_w,
+                    newest.temperature_c)  # fmt: skip
 
 
 def clipped(parts: Segments, start_ms: Ints | int, end_ms: Ints | int) -> Segments:
@@ -123,8 +123,9 @@ def pieces(parts: Segments) -> Pieces:
 
 def _sum_of(values: Floats, length_ms: Ints) -> tuple[Ints, Ints]:
     known = ~np.isnan(values)
-    sums = np.floor(np.where(known, values, 0.0) * length_ms + 0.5).astype(np.int64)
-    return sums, np.where(known, length_ms, 0)
+    told = values.copy()
+    np.copyto(told, 0.0, where=~known)
+    return np.floor(told * length_ms + 0.5).astype(np.int64), length_ms * known
 
 
 def sums(parts: Pieces) -> Sums:
@@ -147,32 +148,6 @@ def sums(parts: Pieces) -> Sums:
             for column in (parts.energy_mj, parts.known_ms, parts.temperature_mc_ms, parts.temperature_known_ms)
         ),
     )
-
-
-def to_come(newest: Moments, hold_ms: int, now_ms: int) -> Sums:
-    """What devices' newest values will add after now if none of them speaks again: whole pieces less what is past.
-
-    The same as pieces of segments, but slot by slot over all devices: this is done every minute for the whole fleet.
-    """
-    if not len(newest):
-        return Sums.none()
-    end_ms = newest.time_ms + hold_ms
-    first_slot = np.maximum(newest.time_ms, now_ms) // SLOT_MS
-    parts = []
-    for later in range(hold_ms // SLOT_MS + 2):
-        slot = first_slot + later
-        start = np.maximum(newest.time_ms, slot * SLOT_MS)
-        stop = np.minimum(end_ms, (slot + 1) * SLOT_MS)
-        columns = _sums_over(newest, np.maximum(stop - start, 0))
-        if later == 0:
-            past = _sums_over(newest, np.maximum(np.minimum(stop, now_ms) - start, 0))
-            columns = [whole - over for whole, over in zip(columns, past, strict=True)]
-        parts.append(sums(Pieces(newest.device, slot, newest.product, *columns)))
-    return add(parts)
-
-
-def _sums_over(values: Moments, length_ms: Ints) -> list[Ints]:
-    return [*_sum_of(values.power_w, length_ms), *_sum_of(1000.0 * values.temperature_c, length_ms)]
 
 
 def add(parts: list[Sums]) -> Sums:

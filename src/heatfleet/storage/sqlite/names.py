@@ -17,8 +17,12 @@ from heatfleet.storage.sqlite.columns import Ints
 Words = npt.NDArray[np.uint64]
 
 _NEWLINE = 10
+_ROOM = bytes(72)
+"""Behind the last name, so that words may be read beyond its end; a name has at most 64 letters."""
 _PIECE = 65_536
 """Names hashed at once: their words stay in the processor's cache."""
+_FIRST_LETTERS = np.array([(1 << 8 * letters) - 1 for letters in range(9)], np.uint64)
+"""Masks that leave so many letters of a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Names:
     @classmethod
     def of_text(cls, joined: bytes) -> Self:
         """From names joined by newlines; at least one name."""
-        text = np.frombuffer(joined + b"\n", np.uint8)
+        text = np.frombuffer(b"\n".join([joined, _ROOM]), np.uint8)
         end = np.flatnonzero(text == _NEWLINE)
         start = np.r_[0, end[:-1] + 1]
         return cls(text, start, end - start)
@@ -50,14 +54,19 @@ class Names:
         start = self.start[row]
         return bytes(self.text[start : start + self.length[row]]).decode()
 
-    def words(self, first: int, end: int) -> tuple[Words, Ints]:
-        """Some of the names as rows of 64-bit words, filled up with zeros, and the number of words that each has."""
+    def take(self, rows: Ints) -> Self:
+        """Some of the names."""
+        return type(self)(self.text, self.start[rows], self.length[rows])
+
+    def words(self, first: int, end: int) -> list[Words]:
+        """Some of the names as columns of 64-bit words, filled up with zeros."""
         start, length = self.start[first:end], self.length[first:end]
-        width = -(-int(length.max()) // 8) * 8
-        place = np.arange(width)
-        at = np.minimum(start[:, None] + place, len(self.text) - 1)
-        letters = np.where(place < length[:, None], self.text[at], 0).astype(np.uint8)
-        return letters.view("<u8").astype(np.uint64), -(-length // 8)
+        # A word begins at every letter: one look-up reads eight letters, wherever they lie.
+        words = np.ndarray(len(self.text) - 7, "<u8", self.text, strides=(1,))
+        return [
+            words[start + place] & _FIRST_LETTERS[np.clip(length - place, 0, 8)]
+            for place in range(0, int(length.max()), 8)
+        ]
 
 
 class NameIndex:
@@ -102,47 +111,49 @@ class NameIndex:
         place, check = np.empty(len(names), np.uint64), np.empty(len(names), np.uint64)
         for first in range(0, len(names), _PIECE):
             end = min(first + _PIECE, len(names))
-            words, count = names.words(first, end)
-            place[first:end] = _mixed(words, count, self._keys[0], self._keys[1])
-            check[first:end] = _mixed(words, count, self._keys[2], self._keys[3]) | np.uint64(1)
+            words, length = names.words(first, end), names.length[first:end]
+            place[first:end] = _mixed(words, length, self._keys[0], self._keys[1])
+            check[first:end] = _mixed(words, length, self._keys[2], self._keys[3]) | np.uint64(1)
         return place, check
 
     def _look_up(self, place: Words, check: Words) -> Ints:
-        numbers = np.zeros(len(place), np.int64)
-        mask = np.uint64(len(self._table) - 1)
-        rows = np.arange(len(place))
-        at = place & mask
+        mask = len(self._table) - 1
+        at = (place & np.uint64(mask)).astype(np.int64)
+        numbers = self._table[at]
+        rows = np.flatnonzero(self._check[numbers] != check)  # no name's check is 0, as that of number 0 is
+        rows = rows[numbers[rows] != 0]
+        at = at[rows]
         while len(rows):
+            at = (at + 1) & mask
             found = self._table[at]
-            hit = (found != 0) & (self._check[found] == check[rows])
-            numbers[rows[hit]] = found[hit]
-            on = (found != 0) & ~hit
-            rows, at = rows[on], (at[on] + np.uint64(1)) & mask
-        return numbers
+            numbers[rows] = found
+            on = (found != 0) & (self._check[found] != check[rows])
+            rows, at = rows[on], at[on]
+        return numbers.astype(np.int64)
 
     def _enter(self, place: Words, numbers: Ints) -> None:
-        mask = np.uint64(len(self._table) - 1)
-        at = place & mask
+        mask = len(self._table) - 1
+        at = (place & np.uint64(mask)).astype(np.int64)
         while len(numbers):
-            free = np.flatnonzero(self._table[at] == 0)
-            spots, first = np.unique(at[free], return_index=True)
-            entered = free[first]
-            self._table[spots] = numbers[entered]
-            rest = np.ones(len(numbers), np.bool_)
-            rest[entered] = False
-            numbers, at = numbers[rest], at[rest]
-            # Whoever found the spot taken, now or before, goes one on; a spot still free is taken by someone else now.
-            at = np.where(self._table[at] != 0, (at + np.uint64(1)) & mask, at)
+            free = self._table[at] == 0
+            self._table[at[free]] = numbers[free]  # of several that want one spot the last has it
+            rest = self._table[at] != numbers
+            numbers, at = numbers[rest], (at[rest] + 1) & mask
 
 
-def _mixed(words: Words, count: Ints, start: int, factor: int) -> Words:
-    """A 64-bit hash of each row's first ``count`` words, by multiplying and folding."""
-    hashes = np.full(len(words), start, np.uint64) ^ count.astype(np.uint64)
+def _mixed(words: list[Words], length: Ints, start: int, factor: int) -> Words:
+    """A 64-bit hash of each name, by multiplying and folding; words beyond a name's end have no say."""
+    hashes = np.uint64(start) ^ length.astype(np.uint64)
     by = np.uint64(factor)
-    for column in range(words.shape[1]):
-        mixed = (hashes ^ words[:, column]) * by
+    for column, word in enumerate(words):
+        mixed = hashes ^ word
+        mixed *= by
         mixed ^= mixed >> np.uint64(32)
         mixed *= by
         mixed ^= mixed >> np.uint64(29)
-        hashes = np.where(column < count, mixed, hashes)
+        longer = length > 8 * column
+        if longer.all():
+            hashes = mixed
+        else:
+            np.copyto(hashes, mixed, where=longer)
     return hashes

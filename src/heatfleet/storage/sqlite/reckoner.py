@@ -1,9 +1,10 @@
 """The rollup of the SQLite store, step by step; each step may be cut off and repeated.
 
-1. Take accepted readings from the journal, and those whose time has come by now.
+1. Take accepted readings from the journal, and those whose time has come by now: some at a time, which bounds memory.
 2. In one transaction on the main file: number the names, reckon what changes, write figures, state and marks, and keep
    the readings as *runs*. The figures count exactly what is in place or in a run, no more and no less; so each
-   difference is reckoned against what they count.
+   difference is reckoned against what they count. A transaction takes many steps of a backlog, as what ends it is as
+   much work after one step as after many: open words, the state of each device that spoke, distinct devices.
 3. Put the runs whose hour is over in the day files, then drop them. Placing twice changes nothing.
 4. Delete the journal files that are done with.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from heatfleet.domain.slots import HOUR_MS, SLOTS_PER_DAY, slot_of
+from heatfleet.domain.slots import HOUR_MS, SLOT_MS, slot_of
 from heatfleet.errors import SetupError
 from heatfleet.storage.base import Ages
 from heatfleet.storage.block import unpack
@@ -26,22 +27,29 @@ from heatfleet.storage.sqlite.carried import Carried, due_ms
 from heatfleet.storage.sqlite.columns import Readings
 from heatfleet.storage.sqlite.connect import open_database, select, transaction, unavailable_as_error
 from heatfleet.storage.sqlite.days import DayFiles
-from heatfleet.storage.sqlite.figures import add_sums, count_devices, drop_empty, mark_heard, swap_ahead, with_fleet
-from heatfleet.storage.sqlite.fleet import Fleet
+from heatfleet.storage.sqlite.distinct import Counter
+from heatfleet.storage.sqlite.figures import add_sums, drop_empty, with_fleet
+from heatfleet.storage.sqlite.fleet import NEVER, Fleet
+from heatfleet.storage.sqlite.heard import Heard, first_untold, known_devices
 from heatfleet.storage.sqlite.history import History
-from heatfleet.storage.sqlite.integrate import Sums, add, first_rows, to_come
+from heatfleet.storage.sqlite.integrate import Segments, Sums, add, clipped, held_open, pieces, sums
 from heatfleet.storage.sqlite.names import Names
-from heatfleet.storage.sqlite.revise import Reviser
+from heatfleet.storage.sqlite.revise import FOREVER_MS, Reviser, Revision
 from heatfleet.storage.sqlite.room import make_room
-from heatfleet.storage.sqlite.runs import Runs
+from heatfleet.storage.sqlite.runs import Runs, by_part
 
 READINGS_A_STEP = 1_000_000
+STEPS_A_TRANSACTION = 24
+LATE_AT_ONCE = 200_000
 PLACED_AT_ONCE = 1_000_000
-HELD_AT_ONCE = 200_000
+CACHE_KIB = 128 * 1024
+"""The index of two million names, into which new ones go in any order, is 80 MB."""
+OPEN_AT_ONCE = 65_536
 SEAL_AFTER_MS = 600_000
 """How long after its end an hour still goes to runs: most stragglers come soon, and are then placed with the rest."""
 END_OF_TIME = 1 << 40
 STEP_BACK_MS = 600_000
+_NONE_KNOWN = (1 << 62, Sums.none())
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +63,7 @@ class Reckoner:
         self._hold_ms = hold_ms
         self._connection = open_database(path, "main", writable=True)
         self._connection.set_busy_timeout(60_000)  # readers do not block us; only a by-hand sqlite3 prompt could
+        self._connection.pragma("cache_size", -CACHE_KIB)
         self._journal = journal.JournalReader(folder)
         store = setting(self._connection, "store")
         self._days = DayFiles(folder, store=store, writable=True)
@@ -64,6 +73,8 @@ class Reckoner:
         self._history = History(self._days, self._runs, self._carried)
         self._room: Iterator[None] | None = None  # what is to do to make room, as far as it has come
         self._fleet = Fleet(self._connection)
+        self._counter = Counter(self._connection)
+        self._open_words = _NONE_KNOWN
         self._seen_version = self._connection.pragma("data_version")
 
     def close(self) -> None:
@@ -82,6 +93,8 @@ class Reckoner:
         if version != self._seen_version:
             self._seen_version = version
             self._fleet = Fleet(self._connection)
+            self._counter = Counter(self._connection)
+            self._open_words = _NONE_KNOWN
             self._runs.forget_kept()
             self._days.look_again()
             self._carried.look_again()
@@ -97,13 +110,10 @@ class Reckoner:
         more = True
         while more:
             with self._all_or_nothing():
-                seq, bodies, more = self._journal.after(setting(self._connection, "reckoned_seq"), READINGS_A_STEP)
-                new = self._due(bodies, now_ms)
-                late = self._absorb(new, now_ms)
-                set_number(self._connection, "reckoned_seq", seq)
+                taken, late, more = self._take_in(now_ms)
             self._place_before(over)
-            self._journal.forget(seq)
-            yield len(new), late
+            self._journal.forget(setting(self._connection, "reckoned_seq"))
+            yield taken, late
 
     def rebuild(self, now_ms: int) -> int:
         """Make all figures again from the readings in place, in one transaction; gives how many there are.
@@ -114,21 +124,23 @@ class Reckoner:
         total = 0
         first_slot = slot_of(self._carried.from_ms())
         with self._all_or_nothing():
-            for table in ("slot_sum", "ahead", "heard"):
-                self._connection.execute(f"DELETE FROM {table} WHERE slot >= ?", (first_slot,))  # noqa: S608 - one of three names
+            for table in ("slot_sum", "heard"):
+                self._connection.execute(f"DELETE FROM {table} WHERE slot >= ?", (first_slot,))  # noqa: S608 - one of two names
             self._fleet.forget()
             set_number(self._connection, "hold_ms", self._hold_ms)
-            reviser = Reviser(self._fleet, self._history, self._hold_ms)
-            # Who was known in the last day before still counts in the first one after.
-            changed = set(range(first_slot - SLOTS_PER_DAY + 1, first_slot)) if first_slot else set()
+            heard = Heard(self._connection, first_slot)
+            self._counter = Counter(self._connection)
+            # As if nobody's word were past yet: at the end, what is then the newest word of each is reckoned.
+            reviser = self._reviser(heard, as_of_ms=NEVER, open_ms=NEVER)
+            self._open_words = (NEVER, Sums.none())
             for readings in chain(self._carried.everything(), self._days.everything()):
-                revision, _ = reviser.revise(readings.as_set(self._fleet.product_rank))
-                revision = revision.since(first_slot)
-                add_sums(self._connection, with_fleet(revision.change))
-                changed |= mark_heard(self._connection, revision.gone, revision.come)
+                in_order = reviser.revise([readings.as_set(self._fleet.product_rank)])
+                change = add([in_order.change, reviser.look_back().change])
+                add_sums(self._connection, with_fleet(change.take(change.slot >= first_slot)))
                 total += len(readings)
-            self._fleet.save(self._fleet.everyone())
-            self._count_up_to(now_ms, changed)
+            heard.recount_after_first()
+            self._go_on_to(now_ms, heard, as_of_ms=NEVER, open_ms=NEVER, since_ms=first_slot * SLOT_MS)
+            self._fleet.save()
         return total
 
     def make_room(self) -> bool:
@@ -150,69 +162,105 @@ class Reckoner:
         with unavailable_as_error(self._path), transaction(self._connection):
             yield
 
-    def _due(self, bodies: list[bytes], now_ms: int) -> Readings:
-        """The journal's readings and those set aside, as a set, as far as their time has come."""
-        packed = [unpack(body) for body in bodies]
+    def _take_in(self, now_ms: int) -> tuple[int, int, bool]:
+        """Count some millions of readings: how many there were, how many of them late, and whether there are more."""
+        as_of_ms = setting(self._connection, "as_of_ms")
+        open_ms = min(as_of_ms, now_ms)  # had the clock been ahead, words that were past then are open again
+        if self._open_words[0] != open_ms:
+            self._open_words = (open_ms, self._open_sums(as_of_ms, open_ms))
+        heard = Heard(self._connection)
+        reviser = self._reviser(heard, as_of_ms=as_of_ms, open_ms=open_ms)
+        taken = 0
+        more = True
+        for _ in range(STEPS_A_TRANSACTION):
+            seq, bodies, more = self._journal.after(setting(self._connection, "reckoned_seq"), READINGS_A_STEP)
+            taken += self._apply(reviser.revise(self._due(bodies, now_ms)))
+            set_number(self._connection, "reckoned_seq", seq)
+            if not more or reviser.waiting() > LATE_AT_ONCE:
+                break
+        revision = reviser.look_back()
+        taken += self._apply(revision)
+        self._keep_longer(revision.kept)
+        self._go_on_to(now_ms, heard, as_of_ms=as_of_ms, open_ms=open_ms)
+        self._fleet.save()
+        return taken, revision.late, more
+
+    def _keep_longer(self, late: list[Readings]) -> None:
+        """If they are of days about to be removed: what was found out for these is void."""
+        days = self._ages().retention_days
+        before_ms = due_ms(int(self._fleet.last_ms.max()), days) if days else NEVER
+        if any((readings.time_ms < before_ms).any() for readings in late):
+            self._room = None
+
+    def _apply(self, revision: Revision) -> int:
+        """Write a change of the figures, and the readings that make it as runs; gives how many there are."""
+        add_sums(self._connection, with_fleet(revision.change))
+        for kept in revision.kept:
+            self._runs.add(kept)
+        return sum(map(len, revision.kept))
+
+    def _reviser(self, heard: Heard, *, as_of_ms: int, open_ms: int) -> Reviser:
+        return Reviser(self._fleet, self._history, heard, hold_ms=self._hold_ms, as_of_ms=as_of_ms, open_ms=open_ms)
+
+    def _due(self, bodies: list[bytes], now_ms: int) -> list[Readings]:
+        """The journal's readings and those set aside, as far as their time has come: sets, by parts of the fleet."""
         early = Readings.of_rows(select(self._connection, "SELECT * FROM early"))
         found = [early]
-        if packed:
+        if bodies:
+            packed = unpack(*bodies)
+            bodies.clear()
             found.append(
                 Readings(
-                    self._fleet.device_numbers(Names.of_text(b"\n".join(part.device_names for part in packed))),
-                    np.concatenate([part.time_ms for part in packed]),
-                    np.concatenate([part.code for part in packed]).astype(np.int64),
-                    np.concatenate([part.value for part in packed]),
-                    self._fleet.product_numbers(Names.of_text(b"\n".join(part.product_names for part in packed))),
+                    self._fleet.device_numbers(Names.of_text(packed.device_names)),
+                    packed.time_ms,
+                    packed.code.astype(np.int64),
+                    packed.value,
+                    self._fleet.product_numbers(Names.of_text(packed.product_names)),
                 ),
             )
-        readings = Readings.join(found).as_set(self._fleet.product_rank)
-        readings = self._kept(readings)
+        readings = self._kept(Readings.join(found))
         come = readings.time_ms < now_ms
         if len(early) or not come.all():
             self._connection.execute("DELETE FROM early")
-            self._connection.executemany("INSERT INTO early VALUES (?, ?, ?, ?, ?)", readings.take(~come).rows())
-        return readings.take(come)
+            later = readings.take(~come).as_set(self._fleet.product_rank)
+            self._connection.executemany("INSERT INTO early VALUES (?, ?, ?, ?, ?)", later.rows())
+        return [part.as_set(self._fleet.product_rank) for part in by_part(readings.take(come))]
 
     def _kept(self, readings: Readings) -> Readings:
         """Readings without those of removed days: the server refuses them, unless its clock was set back."""
         gone = readings.time_ms < self._carried.from_ms()
         if gone.any():
             _log.warning("%d readings of days that were removed are not counted: is the clock right?", gone.sum())
-        return readings.take(~gone)
+            return readings.take(~gone)
+        return readings
 
-    def _absorb(self, new: Readings, now_ms: int) -> int:
-        """Count new readings and move the figures on to ``now_ms``; gives how many of the readings were late."""
-        late = 0
-        changed: set[int] = set()
-        if len(new):
-            revision, kept = Reviser(self._fleet, self._history, self._hold_ms).revise(new)
-            add_sums(self._connection, with_fleet(revision.change))
-            changed = mark_heard(self._connection, revision.gone, revision.come)
-            self._fleet.save(new.device[first_rows(new.device)])
-            self._runs.add(kept)
-            late = revision.late
-            days = self._ages().retention_days
-            if late and days and new.time_ms.min() < due_ms(int(self._fleet.last_ms.max()), days):
-                self._room = None  # somebody kept more for a while: what was found out for these days is void
-        self._count_up_to(now_ms, changed)
-        return late
-
-    def _count_up_to(self, now_ms: int, changed: set[int]) -> None:
-        """Take what lies beyond now out of the figures, and count the devices of changed and newly begun slots."""
-        add_sums(self._connection, swap_ahead(self._connection, with_fleet(self._ahead(now_ms))))
-        counted_until = slot_of(setting(self._connection, "as_of_ms"))
-        count_devices(self._connection, changed, counted_until, slot_of(now_ms))
+    def _go_on_to(self, now_ms: int, heard: Heard, *, as_of_ms: int, open_ms: int, since_ms: int = NEVER) -> None:
+        """Let open words count until now instead of ``as_of_ms``, and count the devices that are known."""
+        changes = [self._open_words[1].negated()]
+        past = [Sums.none()]
+        for words in self._words_open_at(open_ms):
+            later = words if since_ms == NEVER else clipped(words, since_ms, FOREVER_MS)
+            parts = pieces(clipped(later, since_ms, now_ms))
+            heard.put(known_devices(parts.take(parts.slot >= first_untold(as_of_ms))))
+            changes.append(sums(parts))
+            past.append(sums(pieces(later.take(later.end_ms <= now_ms))))
+        add_sums(self._connection, with_fleet(add(changes)))
+        self._open_words = (now_ms, add([*changes[1:], *(part.negated() for part in past)]))
+        heard.write()
+        self._counter.count(heard.changed, slot_of(as_of_ms), slot_of(now_ms))
         drop_empty(self._connection, slot_of(now_ms))
         set_number(self._connection, "as_of_ms", now_ms)
 
-    def _ahead(self, now_ms: int) -> Sums:
-        """What the newest values will add after ``now_ms`` if no device speaks again."""
-        believed = self._fleet.believed(now_ms, self._hold_ms)
-        parts = [
-            to_come(self._fleet.newest(believed[first : first + HELD_AT_ONCE]), self._hold_ms, now_ms)
-            for first in range(0, len(believed), HELD_AT_ONCE)
-        ]
-        return add([Sums.none(), *parts])
+    def _open_sums(self, as_of_ms: int, open_ms: int) -> Sums:
+        """What the open words of the state in memory add to the figures until ``as_of_ms``."""
+        words = self._words_open_at(open_ms)
+        return add([Sums.none(), *(sums(pieces(clipped(some, NEVER, as_of_ms))) for some in words)])
+
+    def _words_open_at(self, open_ms: int) -> Iterator[Segments]:
+        """The newest words of all devices that hold beyond this instant, some at a time."""
+        devices = self._fleet.believed(open_ms, self._hold_ms)
+        for first in range(0, len(devices), OPEN_AT_ONCE):
+            yield held_open(self._fleet.newest(devices[first : first + OPEN_AT_ONCE]), self._hold_ms)
 
     def _place_before(self, hour: int) -> None:
         """Put the runs of earlier hours in the day files; what is cut off is done again, to the same end."""

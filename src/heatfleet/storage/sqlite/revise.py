@@ -6,7 +6,7 @@ what the device said around it; then whole slots are reckoned, without and with 
 which the new ones no longer matter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,68 +15,91 @@ import numpy.typing as npt
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, TIME_MIN_MS
 from heatfleet.domain.slots import SLOT_MS, slot_of
-from heatfleet.storage.sqlite.columns import Ints, Moments, Readings, Row, moments, order_by
-from heatfleet.storage.sqlite.figures import Known, known_devices
+from heatfleet.storage.sqlite.columns import Ints, Moments, Readings, Row, first_rows, moments, order_by
 from heatfleet.storage.sqlite.fleet import NEVER, Fleet
+from heatfleet.storage.sqlite.heard import Heard, first_untold, known_devices
 from heatfleet.storage.sqlite.history import History
-from heatfleet.storage.sqlite.integrate import Pieces, Sums, add, clipped, first_rows, held, pieces, segments, sums
+from heatfleet.storage.sqlite.integrate import Segments, Sums, add, clipped, held_open, pieces, segments, sums
 
 FOREVER_MS = 1 << 62
-PIECES_AT_ONCE = 4_000_000
-"""A reading makes as many pieces as there are slots in the hold; this bounds the memory they take together."""
+ROWS_AT_ONCE = 65_536
+"""Columns of so many rows stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A change of the figures by (slot, product), and the devices that stop and begin to be known there."""
+    """A change of the figures by (slot, product), the readings as they are to be kept, and how many came late."""
 
     change: Sums
-    gone: Known
-    come: Known
+    kept: list[Readings]
     late: int
 
-    def since(self, first_slot: int) -> "Revision":
-        """The part of the change that lies in this slot and after it."""
-        gone, come = (
-            {key: devices for key, devices in known.items() if key[0] >= first_slot} for known in (self.gone, self.come)
-        )
-        return Revision(self.change.take(self.change.slot >= first_slot), gone, come, self.late)
+
+Context = tuple[int, int, float, float, int]
+"""One moment: device, time_ms, power_w, temperature_c, product; NaN for what was never told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One device's whole slots that new readings touch: what it had said there, and how it stood at their start."""
+    """One device's whole slots that new readings touch: what it had said there, and how it stood at their start.
+
+    ``counted_ms``: the figures to be changed begin here; before the start where the context is an open word.
+    """
 
     device: int
+    counted_ms: int
     start_ms: int
     end_ms: int
-    context: Moments
+    context: Context | None
     rows: list[Row]
 
 
 class Reviser:
-    """Reckons differences against what devices have said and the fleet's state, and moves that state on."""
+    """Reckons differences against what devices have said and the fleet's state, and moves that state on.
 
-    def __init__(self, fleet: Fleet, history: History, hold_ms: int) -> None:
+    What a device's newest word adds is no part of the differences as long as it is *open*: still believed when the
+    figures were last brought up to date. That is reckoned for the whole fleet at once, when time goes on.
+    """
+
+    def __init__(
+        self, fleet: Fleet, history: History, heard: Heard, *, hold_ms: int, as_of_ms: int, open_ms: int
+    ) -> None:
+        """``as_of_ms``: up to where the maps tell of open words; ``open_ms``: words that hold beyond it are open."""
         self._fleet = fleet
         self._history = history
+        self._heard = heard
         self._hold_ms = hold_ms
+        self._waiting: list[Readings] = []
+        self._told_until_ms = first_untold(as_of_ms) * SLOT_MS
+        self._open_ms = open_ms
 
-    def revise(self, new: Readings) -> tuple[Revision, Readings]:
-        """The change that new readings (``Readings.as_set``) make, and the readings as they are to be kept."""
-        late = self._is_late(new)
-        in_order = new.take(~late)
-        rows_max = PIECES_AT_ONCE // (self._hold_ms // SLOT_MS + 2)
-        back, kept = self._look_back(new.take(late))
-        parts = [*(self._go_on(part) for part in _in_parts(in_order, rows_max)), back]
-        come = {
-            key: np.concatenate([part.come[key] for part in parts if key in part.come])
-            for key in set().union(*(part.come for part in parts))
-        }
-        return (
-            Revision(add([part.change for part in parts]), back.gone, come, int(late.sum())),
-            Readings.join([in_order, kept]),
-        )
+    def revise(self, new: Iterable[Readings]) -> Revision:
+        """The change of those that come in order; each part as ``Readings.as_set``, no device in two of them."""
+        changes: list[Sums] = [Sums.none()]
+        kept: list[Readings] = []
+        for part in new:
+            late = self._is_late(part)
+            in_order = part.take(~late)
+            changes += [self._go_on(some) for some in _in_parts(in_order, ROWS_AT_ONCE)]
+            kept.append(in_order)
+            self._waiting.append(part.take(late))
+        return Revision(add(changes), kept, 0)
+
+    def waiting(self) -> int:
+        """How many readings wait for ``look_back``."""
+        return sum(map(len, self._waiting))
+
+    def look_back(self) -> Revision:
+        """The change that the readings make which ``revise`` found to be late.
+
+        Apart, since it may wait: what many steps found late is looked up together, each part of the runs once.
+        """
+        late_ones = Readings.join([Readings.empty(), *self._waiting]).as_set(self._fleet.product_rank)
+        self._waiting.clear()
+        if not len(late_ones):
+            return Revision(Sums.none(), [], 0)
+        change, kept = self._look_back(late_ones)
+        return Revision(change, [kept], len(late_ones))
 
     def _is_late(self, new: Readings) -> npt.NDArray[np.bool_]:
         """Marks the readings of devices that do not simply go on."""
@@ -93,46 +116,67 @@ class Reviser:
         marks: npt.NDArray[np.bool_] = late[index]
         return marks
 
-    def _go_on(self, new: Readings) -> Revision:
-        before = self._fleet.newest(new.device[first_rows(new.device)])
-        after = _sorted(Moments.join([before, moments(new, self._fleet.product_rank)]))
-        parts = pieces(segments(after, self._hold_ms))
-        change = add([sums(parts), sums(pieces(segments(before, self._hold_ms))).negated()])
-        self._move_on(after, after.time_ms <= self._fleet.last_ms[after.device])
-        return Revision(change, {}, known_devices(parts), 0)
+    def _go_on(self, new: Readings) -> Sums:
+        said = moments(new, self._fleet.product_rank)
+        before = self._fleet.newest(said.device[first_rows(said.device)])
+        after = _sorted(Moments.join([before, said]))
+        is_known = after.time_ms <= self._fleet.last_ms[after.device]
+        parts = segments(after, self._hold_ms)
+        is_open = self._is_open(parts)
+        self._heard.put(known_devices(pieces(self._untold(parts, is_open, is_known))))
+        self._fleet.move_on(after, is_known)
+        counted = held_open(before, self._hold_ms)
+        counted = counted.take(counted.end_ms <= self._open_ms)
+        return add([sums(pieces(parts.take(~is_open))), sums(pieces(counted)).negated()])
 
-    def _look_back(self, new: Readings) -> tuple[Revision, Readings]:
-        if not len(new):
-            return Revision(Sums.none(), {}, {}, 0), new
+    def _is_open(self, parts: Segments) -> npt.NDArray[np.bool_]:
+        """Marks the newest words, last of each device, that are still believed."""
+        is_last = np.r_[first_rows(parts.device)[1:], True][: len(parts)]
+        marks: npt.NDArray[np.bool_] = is_last & (parts.end_ms > self._open_ms)
+        return marks
+
+    def _untold(self, parts: Segments, is_open: npt.NDArray[np.bool_], is_known: npt.NDArray[np.bool_]) -> Segments:
+        """What the maps do not tell yet: they do wherever the newest word before held, and will of open words."""
+        is_first = first_rows(parts.device)
+        starts = np.flatnonzero(is_first)
+        with_power = is_known[starts] & ~np.isnan(parts.power_w[starts])
+        told_ms = np.minimum(parts.start_ms[starts] + self._hold_ms, self._told_until_ms)
+        told_ms = np.where(with_power, -(-told_ms // SLOT_MS) * SLOT_MS, 0)[np.cumsum(is_first) - 1]
+        end_ms = np.where(is_open, np.minimum(parts.end_ms, self._told_until_ms), parts.end_ms)
+        untold = ~np.isnan(parts.power_w) & (end_ms > told_ms)
+        return clipped(parts.take(untold), told_ms[untold], end_ms[untold])
+
+    def _look_back(self, new: Readings) -> tuple[Sums, Readings]:
         spans = [self._span(part) for part in _by_device(new)]
         old = Readings.of_rows([row for span in spans for row in span.rows]).as_set(self._fleet.product_rank)
         merged = Readings.join([old, new]).as_set(self._fleet.product_rank)
-        before, _ = self._within(spans, old)
-        after, moments_after = self._within(spans, merged)
-        change = add([sums(after), sums(before).negated()])
+        before, was_open, _ = self._within(spans, old)
+        after, is_open, moments_after = self._within(spans, merged)
+        self._heard.take_out(known_devices(pieces(Segments.join([before, was_open]))))
+        self._heard.put(known_devices(pieces(Segments.join([after, clipped(is_open, NEVER, self._told_until_ms)]))))
+        change = add([sums(pieces(after)), sums(pieces(before)).negated()])
 
         # Only a span without an end reaches the device's newest word; the others leave the state as it is.
         open_ended = np.array([span.device for span in spans if span.end_ms == FOREVER_MS], np.int64)
         last_words = moments_after.take(np.isin(moments_after.device, open_ended))
         starts_ms = {span.device: span.start_ms for span in spans}
         bounds = np.array([starts_ms[device] for device in last_words.device.tolist()], np.int64)
-        self._move_on(last_words, last_words.time_ms < bounds)
-        np.minimum.at(self._fleet.first_ms, new.device, new.time_ms)
+        self._fleet.move_on(last_words, last_words.time_ms < bounds)
+        self._fleet.touch(new.device, new.time_ms)
+        return change, merged.take(np.isin(_keys(merged), _keys(new)))
 
-        return (
-            Revision(change, known_devices(before), known_devices(after), len(new)),
-            merged.take(np.isin(_keys(merged), _keys(new))),
-        )
-
-    def _within(self, spans: list[Span], readings: Readings) -> tuple[Pieces, Moments]:
-        """The pieces inside the spans that these readings make, and the moments, contexts first, they come from."""
+    def _within(self, spans: list[Span], readings: Readings) -> tuple[Segments, Segments, Moments]:
+        """The segments inside the spans that these readings make, the open ones apart, and the moments behind them."""
         said = moments(readings, self._fleet.product_rank)
-        all_moments = _sorted(Moments.join([*(span.context for span in spans), said]))
+        contexts = _as_moments([span.context for span in spans if span.context is not None])
+        all_moments = _sorted(Moments.join([contexts, said]))
         parts = segments(all_moments, self._hold_ms)
         place = np.searchsorted(np.array([span.device for span in spans]), parts.device)
-        start_ms = np.array([span.start_ms for span in spans])[place]
+        counted_ms = np.array([span.counted_ms for span in spans])[place]
         end_ms = np.array([span.end_ms for span in spans])[place]
-        return pieces(clipped(parts, start_ms, end_ms)), all_moments
+        is_open = self._is_open(parts) & (end_ms == FOREVER_MS)
+        closed = clipped(parts.take(~is_open), counted_ms[~is_open], end_ms[~is_open])
+        return closed, parts.take(is_open), all_moments
 
     def _span(self, new: Readings) -> Span:
         device = int(new.device[0])
@@ -152,18 +196,26 @@ class Reviser:
                 if not missing:
                     # From here on the device has said anew all that the new readings said: they stop to matter.
                     end_ms = (slot_of(row[1]) + 1) * SLOT_MS
-        return Span(device, start_ms, end_ms, self._context(device, start_ms), rows)
+        was_open = until_ms - 1 < start_ms and until_ms - 1 + self._hold_ms > self._open_ms
+        return Span(
+            device,
+            min(start_ms, until_ms - 1) if was_open else start_ms,
+            start_ms,
+            end_ms,
+            self._context(device, start_ms),
+            rows,
+        )
 
-    def _context(self, device: int, at_ms: int) -> Moments:
+    def _context(self, device: int, at_ms: int) -> Context | None:
         """How a device stood just before an instant: its last moment then, with the values that held; or nothing."""
         first_ms = int(self._fleet.first_ms[device])
         said = self._history.newest_before(device, at_ms, first_ms) if first_ms < at_ms else []
-        moment = moments(Readings.of_rows(said).as_set(self._fleet.product_rank), self._fleet.product_rank)
         if not said:
-            return moment
+            return None
         power_w = self._held(device, at_ms, first_ms, POWER)
         temperature_c = self._held(device, at_ms, first_ms, TEMPERATURE)
-        return Moments(moment.device, moment.time_ms, np.array([power_w]), np.array([temperature_c]), moment.product)
+        product = max((row[4] for row in said), key=self._fleet.product_rank.__getitem__)
+        return device, said[0][1], power_w, temperature_c, product
 
     def _held(self, device: int, at_ms: int, first_ms: int, code: int) -> float:
         fleet = self._fleet
@@ -175,26 +227,10 @@ class Reviser:
         said = self._history.newest_before(device, at_ms, first_ms, code)
         return max((row[3] for row in said), default=float("nan"))
 
-    def _move_on(self, after: Moments, is_context: npt.NDArray[np.bool_]) -> None:
-        """Move the state on to the last of these moments of each device; contexts are in it already."""
-        if not len(after):
-            return
-        fleet = self._fleet
-        is_first = first_rows(after.device)
-        starts = np.flatnonzero(is_first)
-        last = np.r_[starts[1:], len(after)] - 1
-        device = after.device[last]
-        for values, value_column, time_column in (
-            (after.power_w, fleet.power_w, fleet.power_ms),
-            (after.temperature_c, fleet.temperature_c, fleet.temperature_ms),
-        ):
-            newest, source = held(values, is_first)
-            told = ~np.isnan(newest[last]) & ~is_context[source[last]]
-            value_column[device[told]] = newest[last][told]
-            time_column[device[told]] = after.time_ms[source[last]][told]
-        fleet.last_ms[device] = after.time_ms[last]
-        fleet.product[device] = after.product[last]
-        fleet.first_ms[device] = np.minimum(fleet.first_ms[device], after.time_ms[starts])
+
+def _as_moments(contexts: list[Context]) -> Moments:
+    device, time_ms, power_w, temperature_c, product = np.array(contexts, np.float64).reshape(-1, 5).T
+    return Moments(device.astype(np.int64), time_ms.astype(np.int64), power_w, temperature_c, product.astype(np.int64))
 
 
 def _sorted(said: Moments) -> Moments:

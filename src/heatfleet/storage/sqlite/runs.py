@@ -20,6 +20,15 @@ _KEPT_PARTS = 4
 _ROW = np.dtype([("device", "<u4"), ("in_hour_ms", "<u4"), ("code", "u1"), ("value", "<f8"), ("product", "<u4")])
 
 
+def by_part(readings: Readings) -> Iterator[Readings]:
+    """Readings taken apart by parts of the fleet, each part in the order they came."""
+    part = readings.device >> PART_SHIFT
+    order = order_by(part, np.arange(len(part)))
+    edges = np.flatnonzero(np.diff(part[order], prepend=-1))
+    for start, end in pairwise([*edges.tolist(), len(order)]):
+        yield readings.take(order[start:end])
+
+
 class Runs:
     """The runs of a main file, through one connection to it."""
 

@@ -29,7 +29,6 @@ from heatfleet.storage.sqlite.connect import (
 )
 from heatfleet.storage.sqlite.days import DayFiles
 from heatfleet.storage.sqlite.device_figures import Life, reckon_device
-from heatfleet.storage.sqlite.fleet import NEVER
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
 from heatfleet.storage.sqlite.main_file import make_main_file
@@ -190,8 +189,8 @@ class SqliteStore:
         with ExitStack() as opened:
             connection = opened.enter_context(self._reading())
             as_of_ms = setting(connection, "as_of_ms")
-            one = "SELECT id, first_ms, last_ms, power_ms, temperature_ms FROM device WHERE name = ? AND last_ms <> ?"
-            found = select(connection, one, device_id, NEVER)
+            one = "SELECT id, first_ms, last_ms, power_ms, temperature_ms FROM device WHERE name = ?"
+            found = select(connection, one, device_id)
             products: dict[str, int] = dict(select(connection, "SELECT name, id FROM product"))
             if not found or (product_id is not None and product_id not in products):
                 return Figures.of_table(np.empty((8, 0), np.int64), as_of_ms), self._kept_from_ms()
@@ -220,10 +219,8 @@ class SqliteStore:
         with self._reading() as connection:
             rows = select(
                 connection,
-                f"SELECT d.{_STATE} FROM device d JOIN product p ON p.id = product"  # noqa: S608 - a constant
-                " WHERE d.name = ? AND last_ms <> ?",
+                f"SELECT d.{_STATE} FROM device d JOIN product p ON p.id = product WHERE d.name = ?",  # noqa: S608 - a constant
                 device_id,
-                NEVER,
             )
         return DeviceState(*rows[0]) if rows else None
 
@@ -233,12 +230,10 @@ class SqliteStore:
             rows = select(
                 connection,
                 f"SELECT d.id, d.{_STATE} FROM device d JOIN product p ON p.id = product"  # noqa: S608 - a constant
-                " WHERE d.id > ?1 AND last_ms <> ?2"
-                " AND (?3 IS NULL OR product = (SELECT id FROM product WHERE name = ?3))"
-                " AND ifnull((last_ms > ?4) = ?5, 1) AND ifnull((ifnull(power_w, 0) > 0) = ?6, 1)"
-                " ORDER BY d.id LIMIT ?7",
+                " WHERE d.id > ?1 AND (?2 IS NULL OR product = (SELECT id FROM product WHERE name = ?2))"
+                " AND ifnull((last_ms > ?3) = ?4, 1) AND ifnull((ifnull(power_w, 0) > 0) = ?5, 1)"
+                " ORDER BY d.id LIMIT ?6",
                 position,
-                NEVER,
                 wanted.product_id,
                 now_ms - self._hold_ms,
                 wanted.known,
@@ -252,7 +247,7 @@ class SqliteStore:
         """How far the figures have come; see ``Store.status``."""
         with self._reading() as connection:
             reckoned_seq, as_of_ms = setting(connection, "reckoned_seq"), setting(connection, "as_of_ms")
-            devices = connection.execute("SELECT ifnull(max(id), 0) FROM device").get
+            devices = connection.execute("SELECT ifnull(max(id), 0) FROM device_name").get
         waiting_since_ms = JournalReader(self._folder).oldest_after(reckoned_seq)
         lag_ms = 0 if waiting_since_ms is None else max(0, now_ms - waiting_since_ms)
         return StoreStatus(as_of_ms, lag_ms, int(devices), self._kept_from_ms())
