@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import Self
@@ -36,7 +37,7 @@ def rollup_once(settings: Settings, *, rebuild: bool = False) -> Rollup:
     """One rollup now; with ``rebuild`` all figures are thrown away and made again from the readings."""
     with closing(_open(settings)) as store:
         done = store.rebuild(_now_ms()) if rebuild else store.rollup(_now_ms())
-        _make_room(store, math.inf, threading.Event())
+        _make_room(store, math.inf, _never)
         return done
 
 
@@ -45,9 +46,7 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
 
     A store that is not available now is tried again the next time; settings that do not fit end it.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stopped = _Signals().came_within
     # Messages overtake each other by a few seconds. What is that fresh waits for the next rollup, where it comes in
     # order; the rollups are as much closer together, so a figure is never older than asked for.
     lag_s = every_s / 12
@@ -57,7 +56,7 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
     next_s = time.monotonic()
     with ExitStack() as opened:
         store: Store | None = None
-        while not stop.is_set():
+        while not stopped(min(1.0, max(0.0, next_s - time.monotonic()))):
             if parent is not None and os.getppid() != parent:
                 _log.warning("the server is gone, so the rollup ends too")
                 return
@@ -70,14 +69,32 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
                     _log.warning("no rollup this time: %s", error)
                 else:
                     _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
-                    _make_room(store, next_s, stop)
-            stop.wait(min(1.0, max(0.0, next_s - time.monotonic())))
+                    _make_room(store, next_s, stopped)
 
 
-def _make_room(store: Store, until_s: float, stop: threading.Event) -> None:
+class _Signals:
+    """SIGTERM and SIGINT, waited for and not handled: a handler runs in the midst of anything, holding any lock."""
+
+    def __init__(self) -> None:
+        self._numbers = {signal.SIGTERM, signal.SIGINT}
+        self._came = False
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+
+    def came_within(self, seconds: float) -> bool:
+        """Wait so long for one of them, if none has come yet."""
+        self._came = self._came or signal.sigtimedwait(self._numbers, seconds) is not None
+        return self._came
+
+
+def _never(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _make_room(store: Store, until_s: float, stopped: Callable[[float], bool]) -> None:
     """Archive and remove what is old enough, a piece at least, as long as there is time; figures do not hang on it."""
     try:
-        while store.make_room() and time.monotonic() < until_s and not stop.wait(_PAUSE_S):
+        while store.make_room() and time.monotonic() < until_s and not stopped(_PAUSE_S):
             pass
     except StoreUnavailable as error:
         _log.warning("no room is made this time: %s", error)

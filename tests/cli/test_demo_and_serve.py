@@ -97,7 +97,8 @@ def test_demo_runs_until_stopped_and_goes_on_the_next_time(
     code = first.stop(number)
     told, first_words = first.out.read_text(), first.err.read_text()
 
-    assert (code, len(children)) == (0, 2), first_words
+    assert code == 0, first_words
+    assert len(children) > 2  # the server, its rollup, and whoever decodes the history's batches
     assert not any(map(_is_alive, children))
     assert "Traceback" not in first_words
     assert all(f"{url}/{path}" in told for path in ["docs", "redoc", "report", "devices", "metrics", "message", "send"])

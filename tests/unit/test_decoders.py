@@ -89,21 +89,39 @@ async def test_more_bodies_than_decoders_wait_for_their_turn() -> None:
         assert len(processes(decoders)) == 2
 
 
-async def test_a_killed_decoder_costs_its_body_and_no_other() -> None:
-    """The body it had is refused for now; those that wait and those that come are decoded by the next one."""
+async def test_a_killed_decoder_costs_nobody_anything() -> None:
+    """The body it had, and those that wait, are decoded by the next one."""
     async with decoding() as decoders:
         decoders._processes_max = 1
         await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
         (first,) = processes(decoders)
         os.kill(first, signal.SIGSTOP)
-        lost, waits = (asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)) for _ in range(2))
+        waits = [asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)) for _ in range(2)]
         await asyncio.sleep(0)
         os.kill(first, signal.SIGKILL)
 
-        with pytest.raises(Overloaded):
-            await lost
-        assert 5000 == (await waits).messages
+        assert [5000, 5000] == [batch.messages for batch in await asyncio.gather(*waits)]
         assert [first] != processes(decoders)
+
+
+async def test_a_body_that_ends_decoders_ends_two_at_most() -> None:
+    """It is refused for now when the second decoder ended over it, and others are decoded."""
+    async with decoding() as decoders:
+        decoders._processes_max = 1
+        await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
+        ended: list[int] = []
+        deadly = asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS))
+        while not deadly.done():
+            for process in processes(decoders):
+                if process not in ended:
+                    os.kill(process, signal.SIGKILL)
+                    ended.append(process)
+            await asyncio.sleep(0)
+
+        with pytest.raises(Overloaded):
+            await deadly
+        assert 2 == len(ended)
+        assert 5000 == (await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)).messages
 
 
 async def test_a_decoder_that_dies_at_rest_is_replaced() -> None:

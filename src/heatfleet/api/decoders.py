@@ -22,19 +22,23 @@ BODIES_BYTES_MAX = 256 * 1024 * 1024
 DECODE_S = 30.0
 """A decoder that takes longer over one body hangs, and is ended."""
 
+TRIES = 2
+"""A decoder that ends in the midst of a body was killed, or the body kills decoders: once more it is tried, not more."""
+
 log = structlog.get_logger(__name__)
 
 Done = Callable[[Batch | BadMessage | Refused], object]
 """Told once, on the loop's thread, what became of a body."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Job:
     pieces: Sequence[bytes]
     form: BodyForm
     now_ms: int
     oldest_ms: int
     done: Done
+    tries: int = TRIES
 
 
 class Decoders:
@@ -46,6 +50,7 @@ class Decoders:
         self._idle: list[_Decoder] = []
         self._busy: set[_Decoder] = set()
         self._starting: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._processes_max = os.cpu_count() or 1
 
     def submit(self, pieces: Sequence[bytes], form: BodyForm, now_ms: int, oldest_ms: int, done: Done) -> None:
@@ -70,6 +75,7 @@ class Decoders:
 
     async def close(self) -> None:
         """End all decoders; whoever still waits is refused."""
+        self._closed = True
         self._refuse_waiting()
         await asyncio.gather(*self._starting)
         await asyncio.gather(*(decoder.end() for decoder in (*self._idle, *self._busy)))
@@ -80,18 +86,23 @@ class Decoders:
         self._idle.append(decoder)
         self._go_on()
 
-    def lost(self, decoder: "_Decoder") -> None:
-        """A decoder has ended."""
+    def lost(self, decoder: "_Decoder", job: _Job | None) -> None:
+        """A decoder has ended, perhaps in the midst of a body."""
         self._busy.discard(decoder)
         if decoder in self._idle:
             self._idle.remove(decoder)
+        if job is not None and job.tries and not self._closed:
+            self._waiting.appendleft(job)
+        elif job is not None:
+            job.done(_lost())
         self._go_on()
 
     def _go_on(self) -> None:
         while self._waiting and self._idle:
             decoder = self._idle.pop()
-            self._busy.add(decoder)
-            decoder.begin(self._waiting.popleft())
+            if decoder.is_alive():  # if not, we are told of it in a moment
+                self._busy.add(decoder)
+                decoder.begin(self._waiting.popleft())
         processes = len(self._busy) + len(self._idle) + len(self._starting)
         if len(self._waiting) > len(self._starting) and processes < self._processes_max:
             starting = asyncio.get_running_loop().create_task(self._start())
@@ -140,9 +151,13 @@ class _Decoder(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
 
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
     def begin(self, job: _Job) -> None:
         self._job = job
-        self._deadline = asyncio.get_running_loop().call_later(DECODE_S, self._process.kill)
+        job.tries -= 1
+        self._deadline = asyncio.get_running_loop().call_later(DECODE_S, self._give_up)
         head = request_head(sum(map(len, job.pieces)), job.form, job.now_ms, job.oldest_ms)
         self._transport.writelines([head, *job.pieces])
 
@@ -157,31 +172,40 @@ class _Decoder(asyncio.Protocol):
         whole = memoryview(self._answer)
         verdict, block = bytes(whole[ANSWER.size : block_at]), bytes(whole[block_at:])
         self._answer = bytearray()
+        result: Batch | BadMessage
         try:
-            self._finish(batch_of(verdict, block))
+            result = batch_of(verdict, block)
         except BadMessage as error:
-            self._finish(error)
+            result = error
+        job = self._take_job()
+        if job is not None:
+            job.done(result)
         self._pool.free(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - what matters is that it is gone
         self._process.kill()
         self._process.wait()  # reaps what is dead already, or in a moment
-        if self._job is not None:
+        job = self._take_job()
+        if job is not None:
             log.error("a decoder ended in the midst of a body", code=self._process.returncode)
-            self._finish(_lost())
-        self._pool.lost(self)
+        self._pool.lost(self, job)
         self._ended.set_result(None)
 
     async def end(self) -> None:
         self._transport.close()
         await self._ended
 
-    def _finish(self, result: Batch | BadMessage | Refused) -> None:
+    def _give_up(self) -> None:
+        """It hangs over this body, and so would another."""
+        if self._job is not None:
+            self._job.tries = 0
+        self._process.kill()
+
+    def _take_job(self) -> _Job | None:
         job, self._job = self._job, None
         if self._deadline is not None:
             self._deadline.cancel()
-        if job is not None:
-            job.done(result)
+        return job
 
 
 def _lost() -> Refused:

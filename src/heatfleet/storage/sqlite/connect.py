@@ -118,17 +118,15 @@ def _make_durable(connection: apsw.Connection, path: Path) -> None:
 def _check_version(connection: apsw.Connection, path: Path, known: int) -> int:
     """The schema version of a file; ``SetupError`` for one from the future or of another program."""
     version = int(connection.pragma("user_version"))
-    if connection.pragma("application_id") != APPLICATION_ID and not (version == 0 and _is_empty(connection)):
+    # In this order: the file's writer may make it meanwhile, and its name is there once it is no longer empty.
+    is_empty = connection.execute("SELECT count(*) = 0 FROM sqlite_schema").get
+    if connection.pragma("application_id") != APPLICATION_ID and not (version == 0 and is_empty):
         msg = f"{path} is a database of something else; choose another path"
         raise SetupError(msg)
     if version > known:
         msg = f"{path} has schema version {version}, this Heatfleet knows {known}: use a newer Heatfleet"
         raise SetupError(msg)
     return version
-
-
-def _is_empty(connection: apsw.Connection) -> bool:
-    return bool(connection.execute("SELECT count(*) = 0 FROM sqlite_schema").get)
 
 
 def _migrate(connection: apsw.Connection, path: Path, scripts: list[str], once: Once | None, *, writable: bool) -> None:
