@@ -81,6 +81,8 @@ async def test_heaters_obey_and_the_report_shows_it(server: RunningServer) -> No
     options = SimulationOptions(40, NOON_MS - 2 * HOUR_MS, end_ms, url=server.base_url)
     simulation = asyncio.create_task(run(options, clock=pace.clock()))
     await pace.reach(NOON_MS + 2 * MINUTE_MS)
+    # Each heater tells its switch once in the beginning; the first batch waits for a decoder to start.
+    await until(lambda: fleet.turned() >= 40, pace, last_ms=NOON_MS + HOUR_MS)
     heating = await asyncio.to_thread(fleet.heating)
     ordered = heating[::2]
     said_at_start = fleet.turned()

@@ -23,7 +23,7 @@ DECODE_S = 30.0
 """A decoder that takes longer over one body hangs, and is ended."""
 
 TRIES = 2
-"""A decoder that ends in the midst of a body was killed, or the body kills decoders: once more it is tried, not more."""
+"""A decoder that ends in the midst of a body was killed, or the body kills decoders: one more may try, no third."""
 
 log = structlog.get_logger(__name__)
 
