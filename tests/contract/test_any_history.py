@@ -115,7 +115,7 @@ def test_any_story_ends_with_the_figures_of_the_definition(
     live_through(story, tmp_path_factory.mktemp("store"), Ages())
 
 
-@settings(suppress_health_check=list(HealthCheck), max_examples=20)
+@settings(suppress_health_check=list(HealthCheck), max_examples=10)
 @given(story=stories(), after_days=st.integers(1, 2))
 def test_any_story_whose_days_are_archived_ends_so_too(
     story: Story, after_days: int, tmp_path_factory: pytest.TempPathFactory

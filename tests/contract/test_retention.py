@@ -66,7 +66,7 @@ def expect_right(store: Store, said: list[Reading], oldest_ms: int) -> None:
             assert newer == since(told(store.device_figures(device, product_id=product)), oldest_ms)
 
 
-@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=15)
+@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=8)
 @given(seed=st.integers(0, 1 << 32), steps=st.integers(1, 5))
 def test_figures_outlive_their_readings(seed: int, steps: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As days go one after the other, with late readings in between and a rebuild at the end."""
