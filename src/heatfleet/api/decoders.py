@@ -22,6 +22,8 @@ BODIES_BYTES_MAX = 256 * 1024 * 1024
 DECODE_S = 30.0
 """A decoder that takes longer over one body hangs, and is ended."""
 
+SOCKET_BYTES = 8 * 1024 * 1024
+"""Asked for, so that a body is handed over in few steps; the kernel gives what ``net.core.wmem_max`` allows."""
 TRIES = 2
 """A decoder that ends in the midst of a body was killed, or the body kills decoders: one more may try, no third."""
 
@@ -115,6 +117,8 @@ class Decoders:
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         try:
             with theirs:
                 process = subprocess.Popen(  # noqa: ASYNC220 - it does not wait
