@@ -107,7 +107,7 @@ def test_late_readings_do_not_hold_an_archive_up(tmp_path: Path, monkeypatch: py
 
 
 def test_one_process_at_a_time_makes_room(tmp_path: Path) -> None:
-    """While one is at it, another leaves it alone; when the other rolls up, the first begins anew."""
+    """While one is at it, another leaves it alone; when the other rolls up, the first stops, and begins anew later."""
     url = f"sqlite:///{tmp_path}/heatfleet.db"
     archive_path = tmp_path / "heatfleet.db.d" / "readings-2024-11-26.parquet"
     with (
@@ -126,6 +126,7 @@ def test_one_process_at_a_time_makes_room(tmp_path: Path) -> None:
         make_room(by_hand)
 
         assert not archive_path.exists()
+        assert not server.make_room()
 
         make_room(server)
 
@@ -133,6 +134,36 @@ def test_one_process_at_a_time_makes_room(tmp_path: Path) -> None:
         assert defined([one for one in [*SAID, late] if one.device_id == "b"], NOW_MS) == told(
             server.device_figures("b")
         )
+
+
+@pytest.mark.parametrize("while_at_it", [True, False])
+def test_what_another_process_archived_is_seen(tmp_path: Path, *, while_at_it: bool) -> None:
+    """A server that has seen a day's file places nothing in it once another process archives or has archived it."""
+    url = f"sqlite:///{tmp_path}/heatfleet.db"
+    with (
+        closing(open_store(url, hold_ms=HOLD_MS, ages=AGES)) as server,
+        closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as by_hand,
+    ):
+        server.append([Block.of(SAID)], NOW_MS)
+        server.rollup(NOW_MS)
+        by_hand.rollup(NOW_MS)
+        server.rollup(NOW_MS)
+        if while_at_it:
+            assert by_hand.make_room()
+        else:
+            make_room(by_hand)
+        late = Reading("b", "p1", POWER, START_MS + 3_000_000, 700.0)
+        server.append([Block.of([late])], NOW_MS)
+        server.rollup(NOW_MS)
+        make_room(by_hand)
+        make_room(by_hand)
+        expected = defined([*SAID, late], NOW_MS)
+
+        assert expected == told(server.figures())
+
+        server.rebuild(NOW_MS)
+
+        assert expected == told(server.figures())
 
 
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:

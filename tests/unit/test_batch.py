@@ -1,6 +1,8 @@
 """A batch is read as its messages are, one by one, whatever else is in it and however it is cut."""
 
+import gc
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -146,7 +148,25 @@ def test_a_batch_has_ten_thousand_messages_at_most() -> None:
 def test_a_message_in_a_batch_is_no_larger_than_one_alone() -> None:
     """A message above 256 KiB is rejected by index; the others are taken."""
     large = message("d1", note="x" * 256 * 1024)
-    batch = decode_batch(json.dumps([large, message("d2")]).encode(), NOW_MS, ndjson=False)
+    many = message("d3", *[{"code": "instant_power", "time": NOW_MS - number, "value": 1} for number in range(6000)])
+    for batch in (
+        decode_batch(json.dumps([large, message("d2"), many]).encode(), NOW_MS, ndjson=False),
+        decode_batch(ndjson(large, message("d2"), many), NOW_MS, ndjson=True),
+    ):
+        assert [(0, "too-large"), (2, "too-large")] == [(index, error.kind) for index, error in batch.rejected]
+        assert 1 == len(batch.readings)
 
-    assert [(0, "too-large")] == [(index, error.kind) for index, error in batch.rejected]
-    assert 1 == len(batch.readings)
+
+def test_a_verdict_holds_nothing_of_the_body() -> None:
+    """A decoder collects no garbage: what it read must go when the answer is given, whatever was wrong with it."""
+    bad = [b"{", b"[" * 100, json.dumps(message("d 1")).encode(), json.dumps({"bizCode": "other"}).encode()]
+    for body, lines in ((b"\n".join(bad), True), (b"[1]", False), (b"[1,", False), (b"1\n" * 10_001, True)):
+        gc.collect()
+        gc.disable()
+        try:
+            with suppress(BadMessage):
+                decode_batch(body, NOW_MS, ndjson=lines)
+
+            assert 0 == gc.collect()
+        finally:
+            gc.enable()

@@ -1,6 +1,7 @@
 """Processes that decode large bodies: the same verdicts as here and now, whatever befalls the process."""
 
 import asyncio
+import errno
 import gzip
 import os
 import signal
@@ -148,11 +149,18 @@ async def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) ->
             await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
 
 
-async def test_when_none_can_be_started_bodies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process to be had means refused for now, and tried again with the next body."""
+def no_files(*_: object) -> None:
+    raise OSError(errno.EMFILE, "too many open files")
+
+
+@pytest.mark.parametrize(("what", "instead"), [("sys.executable", "/nowhere/python"), ("socket.socketpair", no_files)])
+async def test_when_none_can_be_started_bodies_are_refused(
+    what: str, instead: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process or no file to be had means refused for now, and tried again with the next body."""
     async with decoding() as decoders:
         with monkeypatch.context() as broken:
-            broken.setattr("sys.executable", "/nowhere/python")
+            broken.setattr(what, instead)
 
             with pytest.raises(Overloaded):
                 await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)

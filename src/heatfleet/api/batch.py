@@ -84,6 +84,8 @@ def _pieces(body: bytes) -> Iterator[bytes]:
 
 def _whole_lines(piece: bytes) -> list[Message] | None:
     """The messages of a piece, ``None`` unless each of its lines is one and nothing else."""
+    if len(piece) > MESSAGE_BYTES_MAX:  # a piece ends with its last line, however long that is
+        return None
     try:
         messages = _decode_lines(piece)
     except NOT_JSON:
@@ -190,7 +192,8 @@ class _Found:
             try:
                 message = decode_message(item, self._now_ms, self._oldest_ms)
             except BadMessage as error:
-                self._rejected.append((self._items, error))
+                # Not the one that was raised: its traceback would hold all of this, in a circle.
+                self._rejected.append((self._items, BadMessage(error.kind, error.detail, error.pointer)))
             else:
                 readings += cast("list[PlainReading]", message.readings)
                 self._dropped += message.dropped

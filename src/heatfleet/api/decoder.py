@@ -63,11 +63,11 @@ def request_head(size: int, form: BodyForm, now_ms: int, oldest_ms: int) -> byte
     return REQUEST.pack(size, now_ms, oldest_ms, form.ndjson, encoding)
 
 
-def batch_of(verdict_text: bytes, block: bytes) -> Batch:
-    """The answer as what ``decode`` gives; raises ``BadMessage`` as it does."""
+def batch_of(verdict_text: bytes, block: bytes) -> Batch | BadMessage:
+    """The answer as what ``decode`` gives or raises."""
     verdict = decode_verdict(verdict_text)
     if verdict.rejected and verdict.rejected[0].index < 0:
-        raise verdict.rejected[0].error()
+        return verdict.rejected[0].error()
     rejected = [(bad.index, bad.error()) for bad in verdict.rejected]
     return Batch(Block(verdict.count, block) if block else (), verdict.messages, verdict.dropped, rejected)
 

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -62,18 +64,15 @@ class Decoders:
 
     async def decode(self, body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
         """As ``submit``, for who can wait; raises ``BadMessage``, and ``Overloaded`` when the decoder was lost."""
-        decoded: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
-
-        def done(result: Batch | BadMessage | Refused) -> None:
-            if decoded.done():
-                return
-            if isinstance(result, Exception):
-                decoded.set_exception(result)
-            else:
-                decoded.set_result(result)
-
-        self.submit([body], form, now_ms, oldest_ms, done)
-        return await decoded
+        decoded: asyncio.Future[Batch | BadMessage | Refused] = asyncio.get_running_loop().create_future()
+        self.submit([body], form, now_ms, oldest_ms, partial(_settle, decoded))
+        result = await decoded
+        if isinstance(result, Batch):
+            return result
+        try:
+            raise result
+        finally:
+            del result, decoded  # or the error would hold this frame, and with it the body, in a circle
 
     async def close(self) -> None:
         """End all decoders; whoever still waits is refused."""
@@ -116,22 +115,25 @@ class Decoders:
         self._go_on()
 
     async def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         try:
-            with theirs:
-                process = subprocess.Popen(  # noqa: ASYNC220 - it does not wait
-                    [sys.executable, "-m", "heatfleet.api.decoder"],
-                    stdin=theirs.fileno(),
-                )
-            ours.setblocking(False)  # noqa: FBT003
-            decoder = _Decoder(self, process)
-            await asyncio.get_running_loop().create_unix_connection(lambda: decoder, sock=ours)
+            with ExitStack() as undo:
+                ours, theirs = socket.socketpair()
+                undo.callback(ours.close)
+                for end in (ours, theirs):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+                with theirs:
+                    process = subprocess.Popen(  # noqa: ASYNC220 - it does not wait
+                        [sys.executable, "-m", "heatfleet.api.decoder"],
+                        stdin=theirs.fileno(),
+                    )
+                ours.setblocking(False)  # noqa: FBT003
+                decoder = _Decoder(self, process)
+                await asyncio.get_running_loop().create_unix_connection(lambda: decoder, sock=ours)
+                undo.pop_all()
         except OSError as error:
             log.error("no decoder could be started", reason=str(error))  # noqa: TRY400 - the reason says it all
-            ours.close()
-            self._refuse_waiting()
+            if not (self._busy or self._idle):
+                self._refuse_waiting()
         else:
             self._idle.append(decoder)
 
@@ -176,11 +178,7 @@ class _Decoder(asyncio.Protocol):
         whole = memoryview(self._answer)
         verdict, block = bytes(whole[ANSWER.size : block_at]), bytes(whole[block_at:])
         self._answer = bytearray()
-        result: Batch | BadMessage
-        try:
-            result = batch_of(verdict, block)
-        except BadMessage as error:
-            result = error
+        result = batch_of(verdict, block)
         job = self._take_job()
         if job is not None:
             job.done(result)
@@ -196,7 +194,7 @@ class _Decoder(asyncio.Protocol):
         self._ended.set_result(None)
 
     async def end(self) -> None:
-        self._transport.close()
+        self._transport.abort()  # what is not yet handed over does not matter any more
         await self._ended
 
     def _give_up(self) -> None:
@@ -210,6 +208,11 @@ class _Decoder(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         return job
+
+
+def _settle(decoded: "asyncio.Future[Batch | BadMessage | Refused]", result: Batch | BadMessage | Refused) -> None:
+    if not decoded.done():
+        decoded.set_result(result)
 
 
 def _lost() -> Refused:

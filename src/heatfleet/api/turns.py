@@ -1,8 +1,9 @@
 """Reports take turns: they are reckoned in threads beside the loop that takes messages, and share its interpreter lock.
 
 A thread at work takes up to half of the interpreter from the loop, forty of them nearly all. So only a few work at a
-time; and while messages wait, each place stays empty after its turn for nine times as long as that took. Two places
-then work a fifth of the time, and cost the loop about a tenth of it. Who asks waits only for those who asked before.
+time; and while messages wait, each place stays empty after its turn for nine times as long as that took, up to a limit.
+Two places then work a fifth of the time, and cost the loop about a tenth of it; long reports cost more. Who asks waits
+only for those who asked before.
 """
 
 import asyncio

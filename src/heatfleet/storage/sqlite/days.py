@@ -256,7 +256,10 @@ class DayFiles:
             self._expect_own(connection, connection.execute("SELECT store FROM day").get, path)
             self.made(day, form)
             if len(self._open) >= _OPEN_MAX:
-                self._open.pop(next(iter(self._open))).close()
+                other_day, _ = oldest = next(iter(self._open))
+                self._open.pop(oldest).close()
+                # When it is asked for again, its readings may have moved on: see `_may_be_there`.
+                self._absent = {(absent, kind) for absent, kind in self._absent if absent != other_day}
         self._open[day, form] = connection  # the newest used is last
         return connection
 

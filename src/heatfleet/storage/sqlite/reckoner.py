@@ -19,7 +19,6 @@ import apsw
 import numpy as np
 
 from heatfleet.domain.slots import HOUR_MS, SLOT_MS, slot_of
-from heatfleet.errors import SetupError
 from heatfleet.storage.base import Ages
 from heatfleet.storage.block import unpack
 from heatfleet.storage.sqlite import journal
@@ -33,6 +32,7 @@ from heatfleet.storage.sqlite.fleet import NEVER, Fleet
 from heatfleet.storage.sqlite.heard import Heard, first_untold, known_devices
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.integrate import Segments, Sums, add, clipped, held_open, pieces, sums
+from heatfleet.storage.sqlite.main_file import expect_hold, set_number, setting
 from heatfleet.storage.sqlite.names import Names
 from heatfleet.storage.sqlite.revise import FOREVER_MS, Reviser, Revision
 from heatfleet.storage.sqlite.room import make_room
@@ -72,6 +72,7 @@ class Reckoner:
         self._carried = Carried(folder, store=store)
         self._history = History(self._days, self._runs, self._carried)
         self._room: Iterator[None] | None = None  # what is to do to make room, as far as it has come
+        self._room_is_void = False
         self._fleet = Fleet(self._connection)
         self._counter = Counter(self._connection)
         self._open_words = _NONE_KNOWN
@@ -98,6 +99,7 @@ class Reckoner:
             self._runs.forget_kept()
             self._days.look_again()
             self._carried.look_again()
+            self._room_is_void = self._room is not None
             self._room = None
 
     def rollup(self, now_ms: int) -> Iterator[tuple[int, int]]:
@@ -144,14 +146,25 @@ class Reckoner:
         return total
 
     def make_room(self) -> bool:
-        """Do a small piece of what makes room; whether there may be more to do."""
+        """Do a small piece of what makes room; whether there may be more to do.
+
+        What was begun is left to another process if that has rolled up meanwhile: it would never come to an end.
+        """
+        if self._room_is_void:
+            self._room_is_void = False
+            return False
         if self._room is None:
-            self._room = make_room(self._days, self._carried, self._fleet, self._ages())
+            self._room = make_room(self._days, self._carried, self._fleet, self._ages(), self._announce_room)
         try:
             next(self._room)
         except StopIteration:
             self._room = None
         return self._room is not None
+
+    def _announce_room(self) -> None:
+        """Let others look again at what files there are, before some of these change."""
+        with self._all_or_nothing():
+            set_number(self._connection, "room_changes", setting(self._connection, "room_changes") + 1)
 
     def _ages(self) -> Ages:
         return Ages(**{name: setting(self._connection, name) for name in Ages._fields})
@@ -180,21 +193,21 @@ class Reckoner:
                 break
         revision = reviser.look_back()
         taken += self._apply(revision)
-        self._keep_longer(revision.kept)
         self._go_on_to(now_ms, heard, as_of_ms=as_of_ms, open_ms=open_ms)
         self._fleet.save()
         return taken, revision.late, more
 
-    def _keep_longer(self, late: list[Readings]) -> None:
+    def _keep_longer(self, kept: list[Readings]) -> None:
         """If they are of days about to be removed: what was found out for these is void."""
         days = self._ages().retention_days
         before_ms = due_ms(int(self._fleet.last_ms.max()), days) if days else NEVER
-        if any((readings.time_ms < before_ms).any() for readings in late):
+        if any((readings.time_ms < before_ms).any() for readings in kept):
             self._room = None
 
     def _apply(self, revision: Revision) -> int:
         """Write a change of the figures, and the readings that make it as runs; gives how many there are."""
         add_sums(self._connection, with_fleet(revision.change))
+        self._keep_longer(revision.kept)
         for kept in revision.kept:
             self._runs.add(kept)
         return sum(map(len, revision.kept))
@@ -268,25 +281,3 @@ class Reckoner:
             self._days.place(readings.as_set(self._fleet.product_rank))
             with unavailable_as_error(self._path), transaction(self._connection):
                 self._runs.drop(ids)
-
-
-def setting(connection: apsw.Connection, name: str) -> int:
-    """One of the numbers the main file remembers, 0 before it was set."""
-    value = connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).get
-    return int(value or 0)
-
-
-def set_number(connection: apsw.Connection, name: str, value: int) -> None:
-    """Remember a number in the main file."""
-    connection.execute("INSERT INTO setting VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2", (name, value))
-
-
-def expect_hold(connection: apsw.Connection, hold_ms: int) -> None:
-    """Raise ``SetupError`` if the figures of this main file were reckoned with another hold."""
-    reckoned_with_ms = setting(connection, "hold_ms")
-    if reckoned_with_ms != hold_ms:
-        msg = (
-            f"HEATFLEET_MAX_HOLD_S is {hold_ms / 1000:g}, but the figures here stand for {reckoned_with_ms / 1000:g};"
-            " set it back, or run `heatfleet rollup --rebuild` to reckon them all anew"
-        )
-        raise SetupError(msg)

@@ -3,7 +3,7 @@
 Nothing here changes a figure. Each step may be cut off and repeated.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from itertools import chain
 
@@ -25,35 +25,43 @@ MERGE_SHARE = 8
 """A day is archived anew once what came late for it takes an eighth of its archive: most never is."""
 
 
-def make_room(days: DayFiles, carried: Carried, fleet: Fleet, ages: Ages) -> Iterator[None]:
+def make_room(
+    days: DayFiles, carried: Carried, fleet: Fleet, ages: Ages, announce: Callable[[], None]
+) -> Iterator[None]:
     """All that is to do now, with a pause after each small piece; nothing while another process is at it.
 
-    To be begun anew after another process has rolled up: what that placed may not have been seen here.
+    ``announce`` is called before files change, so that other processes look again. To be begun anew after another
+    process has rolled up: what that placed may not have been seen here.
     """
     with ExitStack() as held:
         try:
             held.enter_context(exclusive(days.folder / "room.lock"))
         except BlockingIOError:
             return
-        _remove_before(days, carried.from_ms() // DAY_MS)  # what a process that died left
-        for day in list(days.files()):
+        # What a process that died left.
+        _remove_before(days, carried.from_ms() // DAY_MS, announce)
+        for day in [day for day, forms in days.files().items() if PART in forms]:
+            announce()
             days.remove(day, PART)
         newest_ms = int(fleet.last_ms.max())
         if ages.retention_days:
-            yield from _remove_old_days(days, carried, fleet, due_ms(newest_ms, ages.retention_days))
+            yield from _remove_old_days(days, carried, fleet, due_ms(newest_ms, ages.retention_days), announce)
         if ages.archive_after_days:
             for day in days.days():
-                if day < newest_ms // DAY_MS - ages.archive_after_days and _is_to_archive(days, day):
-                    yield from _archive(days, day, fleet)
+                if day < newest_ms // DAY_MS - ages.archive_after_days and _is_to_archive(days, day, announce):
+                    yield from _archive(days, day, fleet, announce)
 
 
-def _remove_before(days: DayFiles, day: int) -> None:
+def _remove_before(days: DayFiles, day: int, announce: Callable[[], None]) -> None:
     for old in [found for found in days.files() if found < day]:
+        announce()
         for form in (PLAIN, LATE, ARCHIVE, PART):
             days.remove(old, form)
 
 
-def _remove_old_days(days: DayFiles, carried: Carried, fleet: Fleet, before_ms: int) -> Iterator[None]:
+def _remove_old_days(
+    days: DayFiles, carried: Carried, fleet: Fleet, before_ms: int, announce: Callable[[], None]
+) -> Iterator[None]:
     """First what later figures need is carried over, in one transaction with the new boundary; then the files go."""
     going = [day for day in days.days() if day < before_ms // DAY_MS]
     if not going:
@@ -67,8 +75,9 @@ def _remove_old_days(days: DayFiles, carried: Carried, fleet: Fleet, before_ms: 
                 rows += _newest_words(days, going, carried, fleet, device, before_ms)
             yield
         parts[part >> CARRIED_PART_SHIFT] = pack(Readings.of_rows(rows))
+    announce()
     carried.replace(parts, before_ms)
-    _remove_before(days, before_ms // DAY_MS)
+    _remove_before(days, before_ms // DAY_MS, announce)
     yield
 
 
@@ -96,20 +105,23 @@ def _newest_words(
             return
 
 
-def _is_to_archive(days: DayFiles, day: int) -> bool:
+def _is_to_archive(days: DayFiles, day: int, announce: Callable[[], None]) -> bool:
     forms = days.files()[day]
     if PLAIN not in forms and {LATE, ARCHIVE} <= forms:
         large = days.path(day, LATE).stat().st_size * MERGE_SHARE > days.path(day, ARCHIVE).stat().st_size
+        if large:
+            announce()
         return large and days.freeze_late(day)
     return PLAIN in forms
 
 
-def _archive(days: DayFiles, day: int, fleet: Fleet) -> Iterator[None]:
+def _archive(days: DayFiles, day: int, fleet: Fleet, announce: Callable[[], None]) -> Iterator[None]:
     """Write the archive beside the day file, read it back, put it in its place, and only then delete the day file.
 
     What comes late meanwhile goes to a file of its own, since there is a part of an archive.
     """
     part, written = days.path(day, PART), (0, 0)
+    announce()
     with closing(ArchiveWriter(part, days.store)) as writer:
         days.made(day, PART)
         for readings in days.pieces(day, ROWS_A_GROUP, (PLAIN, ARCHIVE)):
@@ -126,6 +138,7 @@ def _archive(days: DayFiles, day: int, fleet: Fleet) -> Iterator[None]:
     if read != written:
         msg = f"{part} was not read back as it was written; look at the disk"
         raise StoreUnavailable(msg, retry_after_s=60)
+    announce()
     days.put_in_place(day)
     days.remove(day, PLAIN)
     yield

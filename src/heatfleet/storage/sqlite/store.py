@@ -31,8 +31,8 @@ from heatfleet.storage.sqlite.days import DayFiles
 from heatfleet.storage.sqlite.device_figures import Life, reckon_device
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
-from heatfleet.storage.sqlite.main_file import make_main_file
-from heatfleet.storage.sqlite.reckoner import Reckoner, expect_hold, setting
+from heatfleet.storage.sqlite.main_file import expect_hold, make_main_file, setting
+from heatfleet.storage.sqlite.reckoner import Reckoner
 from heatfleet.storage.sqlite.runs import Runs
 
 ROLLUP_WAIT_S = 30
