@@ -129,7 +129,7 @@ def _hour(server: Server, rollup: KeptRollup, fleet: DayFleet, truth: Truth, num
     return {
         "messages": messages,
         "seconds": used.clock_s,
-        "server_us": used.process_s / messages * 1e6,
+        "server_us": (used.process_s + used.children_s) / messages * 1e6,
         "client_us": own_s / messages * 1e6,
         "rollup_s": done["seconds"],
         "rollup_cpu_s": done["cpu_s"],
