@@ -6,6 +6,7 @@ are known; the minutes are a live fleet's, one after the other in a process that
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -93,6 +94,7 @@ def _round(folder: Path, fleet: MadeUpFleet, alone_s: float) -> Mapping[str, lis
     run_rollup(folder)  # from here on the devices are known
     before = day_file_bytes(folder)
     filled = fill_journal(folder, fleet, fleet.by_minute(hour_ms, hour_ms + HOUR_MS), a_commit=HOUR_COMMIT)
+    os.sync()  # what filling left to write would keep the devices waiting before anything is measured
     late = fleet.messages(fleet.some(min(LATE_READINGS, fleet.devices), hour_ms, hour_ms + HOUR_MS))
     done: dict[str, Round] = {}
     with running(heatfleet(), folder) as server:
