@@ -27,6 +27,8 @@ STOP_WAIT_S = 10
 RESTART_AFTER_S = 1.0
 _PAUSE_S = 0.02
 """Between two pieces of making room, so that a rollup of another process finds its turn."""
+_LOOK_S = 0.1
+"""How often somebody who waits looks whether it was told to stop."""
 GIVE_WAY = 10
 """By how much the rollup beside a server is nicer: who posts waits for an answer, figures may be a little later."""
 
@@ -73,16 +75,21 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
 
 
 class _Signals:
-    """SIGTERM and SIGINT, waited for and not handled: a handler runs in the midst of anything, holding any lock."""
+    """SIGTERM and SIGINT, noted: a handler runs in the midst of anything, so it must take no lock."""
 
     def __init__(self) -> None:
-        self._numbers = {signal.SIGTERM, signal.SIGINT}
         self._came = False
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, *_: object) -> None:
+        self._came = True
 
     def came_within(self, seconds: float) -> bool:
         """Wait so long for one of them, if none has come yet."""
-        self._came = self._came or signal.sigtimedwait(self._numbers, seconds) is not None
+        until_s = time.monotonic() + seconds
+        while not self._came and (rest_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(rest_s, _LOOK_S))
         return self._came
 
 
