@@ -168,6 +168,29 @@ async def test_when_none_can_be_started_bodies_are_refused(
         assert 5000 == (await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)).messages
 
 
+async def test_when_no_more_can_be_started_bodies_wait_for_those_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting another is not tried again and again meanwhile."""
+    async with decoding() as decoders:
+        decoders._processes_max = 2
+        await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
+        (first,) = processes(decoders)
+        os.kill(first, signal.SIGSTOP)
+        tried: list[object] = []
+
+        def tried_in_vain(*_: object) -> None:
+            tried.append(1)
+            no_files()
+
+        monkeypatch.setattr("socket.socketpair", tried_in_vain)
+        waits = [asyncio.ensure_future(decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        tried_meanwhile = len(tried)
+        os.kill(first, signal.SIGCONT)
+
+        assert [5000, 5000] == [batch.messages for batch in await asyncio.gather(*waits)]
+        assert 1 == tried_meanwhile
+
+
 async def test_closing_refuses_who_waits_and_leaves_no_process() -> None:
     """At the end nobody waits for ever, and every decoder has left."""
     async with decoding() as decoders:

@@ -23,7 +23,6 @@ BODIES_BYTES_MAX = 256 * 1024 * 1024
 """What all large bodies under way may take together; beyond it they are refused for now."""
 DECODE_S = 30.0
 """A decoder that takes longer over one body hangs, and is ended."""
-
 SOCKET_BYTES = 8 * 1024 * 1024
 """Asked for, so that a body is handed over in few steps; the kernel gives what ``net.core.wmem_max`` allows."""
 TRIES = 2
@@ -53,7 +52,7 @@ class Decoders:
         self._waiting: deque[_Job] = deque()
         self._idle: list[_Decoder] = []
         self._busy: set[_Decoder] = set()
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[bool]] = set()
         self._closed = False
         self._processes_max = os.cpu_count() or 1
 
@@ -110,11 +109,15 @@ class Decoders:
             self._starting.add(starting)
             starting.add_done_callback(self._started)
 
-    def _started(self, starting: asyncio.Task[None]) -> None:
+    def _started(self, starting: asyncio.Task[bool]) -> None:
         self._starting.discard(starting)
-        self._go_on()
+        if starting.result():
+            self._go_on()
+        elif not (self._busy or self._idle):  # if there are some, they go on: trying again at once would never end
+            self._refuse_waiting()
 
-    async def _start(self) -> None:
+    async def _start(self) -> bool:
+        """Start one more; whether that was possible."""
         try:
             with ExitStack() as undo:
                 ours, theirs = socket.socketpair()
@@ -132,10 +135,9 @@ class Decoders:
                 undo.pop_all()
         except OSError as error:
             log.error("no decoder could be started", reason=str(error))  # noqa: TRY400 - the reason says it all
-            if not (self._busy or self._idle):
-                self._refuse_waiting()
-        else:
-            self._idle.append(decoder)
+            return False
+        self._idle.append(decoder)
+        return True
 
     def _refuse_waiting(self) -> None:
         while self._waiting:
