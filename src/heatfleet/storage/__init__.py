@@ -1,10 +1,10 @@
-"""Where readings and orders are kept. ``open_store`` and ``open_ledger`` choose a backend by the URL's scheme."""
+"""Where readings, orders and keys are kept. ``open_store``, ``open_ledger`` and ``open_key_ring`` choose a backend by the URL's scheme."""
 
 from urllib.parse import unquote, urlsplit
 
 from heatfleet.domain.energy import DEFAULT_HOLD_MS
 from heatfleet.errors import SetupError
-from heatfleet.storage.base import Ages, Ledger, Store
+from heatfleet.storage.base import Ages, KeyRing, Ledger, Store
 
 STORE_SCHEMES = ("sqlite",)
 
@@ -29,6 +29,14 @@ def open_ledger(url: str, *, writable: bool = True) -> Ledger:
     from heatfleet.storage.sqlite.ledger import SqliteLedger  # noqa: PLC0415
 
     return SqliteLedger(path, writable=writable)
+
+
+def open_key_ring(url: str) -> KeyRing:
+    """Open the API keys that are kept in the ledger's database."""
+    path = _sqlite_path(url)
+    from heatfleet.storage.sqlite.key_ring import SqliteKeyRing  # noqa: PLC0415
+
+    return SqliteKeyRing(path)
 
 
 def _sqlite_path(url: str) -> str:

@@ -1,16 +1,17 @@
-"""The promises every backend keeps: ``Store`` for readings and figures, ``Ledger`` for orders.
+"""The promises every backend keeps: ``Store`` for readings, ``Ledger`` for orders, ``KeyRing`` for API keys.
 
-Both are plain blocking objects. ``Store.append`` is called from one writer thread; everything else may be called from
+All are plain blocking objects. ``Store.append`` is called from one writer thread; everything else may be called from
 any thread. Times are milliseconds since the epoch, slots are those of ``domain.slots``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from heatfleet.domain.access import Actor, ApiKey, AuditEntry
 from heatfleet.domain.commands import Audience, Command, CommandRecord
 from heatfleet.storage.block import Block
 
@@ -182,8 +183,8 @@ class Ledger(Protocol):
     Every method raises ``StoreUnavailable`` when the disk or database does not let it; nothing was written then.
     """
 
-    def accept(self, command: Command, *, idempotency_key: str | None = None) -> CommandRecord:
-        """Write the order down before it is published.
+    def accept(self, command: Command, *, by: Actor, idempotency_key: str | None = None) -> CommandRecord:
+        """Write the order down before it is published, and in the audit trail who gave it.
 
         If the key stands for an equal order (device and switch) of the last 24 h that did not fail, that earlier
         record is given back and nothing is written; if it stands for another order, ``KeyReused`` is raised.
@@ -199,6 +200,24 @@ class Ledger(Protocol):
     def fail_unsettled(self, at_ms: int) -> int:
         """Settle every order that is still only accepted as failed; gives their number."""
 
+    def note(self, entry: AuditEntry) -> None:
+        """Add one line to the audit trail, which nobody can change or remove."""
+
+    def audit(
+        self,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        subject: str | None = None,
+        actor: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+    ) -> Sequence[tuple[int, AuditEntry]]:
+        """Lines of the audit trail with their numbers, in ascending order, from ``after`` on; orders as they stand now.
+
+        ``subject`` is a device or key, ``actor`` the name of who acted; ``until_ms`` is exclusive.
+        """
+
     def command(self, command_id: str, now_ms: int) -> CommandRecord | None:
         """One order as it stands at ``now_ms``; ``None`` for an id never given."""
 
@@ -210,6 +229,37 @@ class Ledger(Protocol):
 
         In ascending order of sequence. Sequences only ever grow, also from one ledger to the one that replaces it.
         """
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class KeyRing(Protocol):
+    """The API keys there are. Servers read it while the command line changes it; every change is in the audit trail.
+
+    Every method raises ``StoreUnavailable`` when the disk or database does not let it; nothing was written then.
+    """
+
+    def keys(self) -> Sequence[ApiKey]:
+        """All keys ever made, in the order they were made."""
+
+    def version(self) -> int:
+        """A number that is another one once anything here was changed by anybody; cheap, to be asked every second."""
+
+    def add(self, key: ApiKey, *, by: Actor) -> None:
+        """Keep a new key."""
+
+    def replace(self, key_id: str, key: ApiKey, *, expires_at_ms: int, by: Actor) -> None:
+        """Keep a new key in the place of one that goes on until then, or until its own end if that comes first.
+
+        Raises ``NotFound`` for a key that is not there, or that opens nothing any more.
+        """
+
+    def revoke(self, key_id: str, at_ms: int, *, by: Actor) -> ApiKey:
+        """End a key from this moment; one that was revoked before stays as it is. ``NotFound`` if it is not there."""
+
+    def note_used(self, used_at_ms: Mapping[str, int]) -> None:
+        """Remember when keys were last used, by their ids; this changes neither ``version`` nor the audit trail."""
 
     def close(self) -> None:
         """Let go of the file."""

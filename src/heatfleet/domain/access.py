@@ -1,0 +1,117 @@
+"""Who may do what: keys, scopes, and what is noted of an act. Pure; ``heatfleet.access`` applies it to requests."""
+
+import hashlib
+import re
+import secrets
+import zlib
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+Scope = Literal["ingest", "command", "command:bulk", "report", "metrics", "admin"]
+"""What a key may be made for: ``command`` is one order a request, ``command:bulk`` many, ``admin`` everything."""
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+KEY_PREFIX = "heat_"
+"""All keys begin so: whoever scans files for secrets can find them."""
+_ID_CHARS, _SECRET_CHARS, _CHECK_CHARS = 8, 32, 6
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+_is_key = re.compile(rf"{KEY_PREFIX}[0-9A-Za-z]{{{_ID_CHARS}}}_[0-9A-Za-z]{{{_SECRET_CHARS + _CHECK_CHARS}}}").fullmatch
+
+
+class Actor(NamedTuple):
+    """Who acts: ``name`` is a key's id, ``local`` or ``cli``; ``address`` tells from where."""
+
+    name: str
+    address: str
+
+
+LOCAL = "local"
+"""Name of whoever calls without a key, from this machine to one that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is known of a key; ``digest`` is its SHA-256. Of the key itself only ``key_id`` is kept.
+
+    ``messages_per_s`` and ``commands_per_min`` are ``None`` where the server's settings hold; 0 is no limit.
+    """
+
+    key_id: str
+    digest: bytes
+    name: str
+    scopes: frozenset[Scope]
+    created_at_ms: int
+    device_prefix: str = ""
+    product_prefix: str = ""
+    messages_per_s: int | None = None
+    commands_per_min: int | None = None
+    expires_at_ms: int | None = None
+    revoked_at_ms: int | None = None
+    used_at_ms: int | None = None
+
+    def state(self, now_ms: int) -> Literal["active", "expired", "revoked"]:
+        """Whether it opens anything at this time."""
+        if self.revoked_at_ms is not None:
+            return "revoked"
+        if self.expires_at_ms is not None and self.expires_at_ms <= now_ms:
+            return "expired"
+        return "active"
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it was made for this."""
+        return scope in self.scopes or "admin" in self.scopes
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is for some devices only."""
+        return bool(self.device_prefix or self.product_prefix)
+
+    def covers(self, device_id: str, product_id: str | None) -> bool:
+        """Whether a device is one of those it is for; one of which no product is known is none of a product's."""
+        return device_id.startswith(self.device_prefix) and (product_id or "").startswith(self.product_prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line of the audit trail.
+
+    ``action`` is ``order``, ``key-create``, ``key-rotate`` or ``key-revoke``; ``subject`` the device or key;
+    ``detail`` what exactly (``on``, ``off``, scopes). ``result`` is the state of the order, ``done`` for a key, or the
+    slug of the problem that the caller was refused with.
+    """
+
+    at_ms: int
+    actor: Actor
+    action: str
+    subject: str
+    detail: str
+    result: str
+    command_id: str | None = None
+
+
+def new_key() -> tuple[str, str]:
+    """A key nobody has had before, and its id: 190 bits of chance, and a checksum that tells mistyped ones."""
+    key_id = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS))
+    secret = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_CHARS))
+    text = f"{KEY_PREFIX}{key_id}_{secret}"
+    return text + _checksum(text), key_id
+
+
+def is_well_formed(key: str) -> bool:
+    """Whether this could be a key at all: judged without looking anything up."""
+    return _is_key(key) is not None and _checksum(key[:-_CHECK_CHARS]) == key[-_CHECK_CHARS:]
+
+
+def digest_of(key: str) -> bytes:
+    """What is kept of a key. A fast hash is enough for a secret that nobody can guess."""
+    return hashlib.sha256(key.encode("utf-8")).digest()
+
+
+def _checksum(text: str) -> str:
+    """CRC-32 in base 62, as GitHub's tokens have it: https://github.blog/2021-04-05-behind-githubs-new-authentication-token-formats/."""
+    number, digits = zlib.crc32(text.encode("ascii")), ""
+    for _ in range(_CHECK_CHARS):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits = _ALPHABET[digit] + digits
+    return digits

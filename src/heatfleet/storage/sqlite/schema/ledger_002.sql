@@ -1,0 +1,38 @@
+-- Who may call, and who did what. Keys are made on the command line, beside a server that reads them.
+CREATE TABLE api_key (
+    key_id           TEXT    NOT NULL PRIMARY KEY,  -- the part of the key that may be shown
+    digest           BLOB    NOT NULL UNIQUE,       -- SHA-256 of the key; the key itself is nowhere
+    name             TEXT    NOT NULL,              -- what people call it
+    scopes           TEXT    NOT NULL,              -- separated by spaces
+    device_prefix    TEXT    NOT NULL,              -- how the ids of its devices begin; '' for all
+    product_prefix   TEXT    NOT NULL,
+    messages_per_s   INTEGER,                       -- NULL: as the server's settings say
+    commands_per_min INTEGER,
+    created_at_ms    INTEGER NOT NULL,
+    expires_at_ms    INTEGER,                       -- NULL: never
+    revoked_at_ms    INTEGER,
+    used_at_ms       INTEGER                        -- to about a minute
+) STRICT;
+
+-- Each order, each refused order and each change of keys: one row in the transaction that does it, and for ever.
+CREATE TABLE audit (
+    entry      INTEGER PRIMARY KEY,
+    at_ms      INTEGER NOT NULL,
+    actor      TEXT    NOT NULL,  -- the id of a key; 'local' for one without key on this machine; 'cli' for the command line
+    address    TEXT    NOT NULL,  -- where the request came from; for the command line, whose account it was
+    action     TEXT    NOT NULL,
+    subject    TEXT    NOT NULL,  -- the device or key that it is about
+    detail     TEXT    NOT NULL,
+    result     TEXT    NOT NULL,
+    command_id TEXT               -- of an order: `command` tells what became of it
+) STRICT;
+CREATE INDEX audit_time ON audit (at_ms);
+CREATE INDEX audit_subject ON audit (subject, at_ms);
+CREATE INDEX audit_actor ON audit (actor, at_ms);
+
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN
+    SELECT raise(ABORT, 'the audit trail is only ever added to');
+END;
+CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN
+    SELECT raise(ABORT, 'the audit trail is only ever added to');
+END;
