@@ -26,6 +26,19 @@ class Actor(NamedTuple):
     address: str
 
 
+class Bounds(NamedTuple):
+    """The devices that a key is for: how their ids and those of their products begin; empty for any."""
+
+    device_prefix: str = ""
+    product_prefix: str = ""
+
+    def covers(self, device_id: str, product_id: str | None) -> bool:
+        """Whether a device is one of them; one of which no product is known is none of a product's."""
+        return device_id.startswith(self.device_prefix) and (product_id or "").startswith(self.product_prefix)
+
+
+ANYTHING = Bounds()
+
 LOCAL = "local"
 """Name of whoever calls without a key, from this machine to one that has none."""
 
@@ -42,8 +55,7 @@ class ApiKey:
     name: str
     scopes: frozenset[Scope]
     created_at_ms: int
-    device_prefix: str = ""
-    product_prefix: str = ""
+    bounds: Bounds = ANYTHING
     messages_per_s: int | None = None
     commands_per_min: int | None = None
     expires_at_ms: int | None = None
@@ -59,17 +71,9 @@ class ApiKey:
         return "active"
 
     def may(self, scope: Scope) -> bool:
-        """Whether it was made for this."""
-        return scope in self.scopes or "admin" in self.scopes
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether it is for some devices only."""
-        return bool(self.device_prefix or self.product_prefix)
-
-    def covers(self, device_id: str, product_id: str | None) -> bool:
-        """Whether a device is one of those it is for; one of which no product is known is none of a product's."""
-        return device_id.startswith(self.device_prefix) and (product_id or "").startswith(self.product_prefix)
+        """Whether it was made for this: who may order many may order one."""
+        one_of_many = scope == "command" and "command:bulk" in self.scopes
+        return scope in self.scopes or one_of_many or "admin" in self.scopes
 
 
 @dataclass(frozen=True, slots=True)

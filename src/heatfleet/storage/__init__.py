@@ -1,4 +1,4 @@
-"""Where readings, orders and keys are kept. ``open_store``, ``open_ledger`` and ``open_key_ring`` choose a backend by the URL's scheme."""
+"""Where readings, orders and keys are kept; a backend is chosen by the scheme of its URL."""
 
 from urllib.parse import unquote, urlsplit
 

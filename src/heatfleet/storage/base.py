@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from heatfleet.domain.access import Actor, ApiKey, AuditEntry
+from heatfleet.domain.access import ANYTHING, Actor, ApiKey, AuditEntry, Bounds
 from heatfleet.domain.commands import Audience, Command, CommandRecord
 from heatfleet.storage.block import Block
 
@@ -67,6 +67,7 @@ class DeviceFilter:
     product_id: str | None = None
     known: bool | None = None
     on: bool | None = None
+    bounds: Bounds = ANYTHING
 
 
 @dataclass(frozen=True, slots=True)
