@@ -34,7 +34,7 @@ class Budget:
     """So many a second and no more, on average; 0 is no limit.
 
     What is taken may be more than there is, once: then it has to be earned back before anything else is given. So a
-    large batch passes under a small limit, but not often.
+    large batch passes under a small limit, but not often. After a pause at most twice ``at_once`` passes.
     """
 
     def __init__(self, per_s: float, *, at_once: float) -> None:

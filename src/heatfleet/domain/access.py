@@ -41,6 +41,8 @@ ANYTHING = Bounds()
 
 LOCAL = "local"
 """Name of whoever calls without a key, from this machine to one that has none."""
+CLI = "cli"
+"""Name of whoever types commands on the server's machine; its address is their account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class ApiKey:
     """What is known of a key; ``digest`` is its SHA-256. Of the key itself only ``key_id`` is kept.
 
     ``messages_per_s`` and ``commands_per_min`` are ``None`` where the server's settings hold; 0 is no limit.
+    ``replaced_by`` is the id of the key that was made in its place.
     """
 
     key_id: str
@@ -60,6 +63,7 @@ class ApiKey:
     commands_per_min: int | None = None
     expires_at_ms: int | None = None
     revoked_at_ms: int | None = None
+    replaced_by: str | None = None
     used_at_ms: int | None = None
 
     def state(self, now_ms: int) -> Literal["active", "expired", "revoked"]:
@@ -74,6 +78,19 @@ class ApiKey:
         """Whether it was made for this: who may order many may order one."""
         one_of_many = scope == "command" and "command:bulk" in self.scopes
         return scope in self.scopes or one_of_many or "admin" in self.scopes
+
+    @property
+    def scopes_text(self) -> str:
+        """Its scopes for people, always in the same order."""
+        return " ".join(scope for scope in SCOPES if scope in self.scopes)
+
+    @property
+    def limits_text(self) -> str:
+        """Which devices it is for, and how often it may be used, where it has bounds of its own: for people."""
+        devices, products = self.bounds
+        limits = ((self.messages_per_s, "messages/s"), (self.commands_per_min, "commands/min"))
+        told = [f"devices {devices}*"] * bool(devices) + [f"products {products}*"] * bool(products)
+        return ", ".join(told + [f"{limit or 'unlimited'} {of}" for limit, of in limits if limit is not None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,12 @@ def open_ledger(url: str, *, writable: bool = True) -> Ledger:
     return SqliteLedger(path, writable=writable)
 
 
-def open_key_ring(url: str) -> KeyRing:
+def open_key_ring(url: str, *, writable: bool = True) -> KeyRing:
     """Open the API keys that are kept in the ledger's database."""
     path = _sqlite_path(url)
     from heatfleet.storage.sqlite.key_ring import SqliteKeyRing  # noqa: PLC0415
 
-    return SqliteKeyRing(path)
+    return SqliteKeyRing(path, writable=writable)
 
 
 def _sqlite_path(url: str) -> str:
