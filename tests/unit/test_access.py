@@ -231,8 +231,8 @@ def test_a_budget_is_so_much_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     assert budget.wait_s() == 0
     budget.take(50)
 
-    assert budget.wait_s() == pytest.approx(3, abs=0.01)
-    now_s += 2.9
+    assert budget.wait_s() == pytest.approx(3.1, abs=0.01)
+    now_s += 3
     assert budget.wait_s() > 0
     now_s += 0.2
     assert budget.wait_s() == 0
@@ -242,7 +242,7 @@ def test_a_budget_is_so_much_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     while budget.wait_s() == 0:
         budget.take(1)
         taken += 1
-    assert 20 <= taken <= 2 * 20, "what it earned while nobody asked has an end"
+    assert 19 <= taken <= 2 * 20, "what it earned while nobody asked has an end"
 
 
 def test_no_limit_is_none() -> None:

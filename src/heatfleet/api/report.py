@@ -133,7 +133,7 @@ def _expect_own(caller: Caller, question: Question, services: Services) -> None:
         return
     if question.device_id is not None:
         device = services.store.device(question.device_id) if bounds.product_prefix else None
-        if not bounds.covers(question.device_id, device and device.product_id):
+        if not bounds.covers(question.device_id, None if device is None else device.product_id):
             raise NotFound("this device has not been heard of, or not before the last rollup")
     elif bounds.device_prefix or question.product_id is None:
         raise NotAllowed("bound-key", "this key is for some devices only: name one with device_id")
