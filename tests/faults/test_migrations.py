@@ -34,7 +34,7 @@ INSERT INTO one_more VALUES (1, 'first'), (2, 'second');
 CREATE INDEX one_more_body ON one_more (body);
 UPDATE one_more SET body = body || '!';
 """
-KNOWN = {"main": 2, "journal": 1, "ledger": 1, "day": 1}
+KNOWN = {"main": 2, "journal": 1, "ledger": 2, "day": 1}
 """The newest schema version of each kind of file."""
 NEVER_MS = -(1 << 62)
 
