@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from heatfleet.api.decode import decode_json
+from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
 from heatfleet.api.problems import BadRequest, problem_responses
 from heatfleet.api.schemas import LastOrder
@@ -31,7 +32,7 @@ EVENT_EXAMPLE = (
     "id: 1768068000000\n\n"
 )
 
-router = APIRouter(tags=["commands"])
+router = APIRouter(tags=["commands"], route_class=opens_to("command"))
 
 Id = Annotated[str, StringConstraints(strict=True, pattern=f"^{ID_PATTERN}$")]
 

@@ -26,8 +26,23 @@ class Actor(NamedTuple):
     address: str
 
 
+class Bounds(NamedTuple):
+    """The devices that a key is for: how their ids and those of their products begin; empty for any."""
+
+    device_prefix: str = ""
+    product_prefix: str = ""
+
+    def covers(self, device_id: str, product_id: str | None) -> bool:
+        """Whether a device is one of them; one of which no product is known is none of a product's."""
+        return device_id.startswith(self.device_prefix) and (product_id or "").startswith(self.product_prefix)
+
+
+ANYTHING = Bounds()
+
 LOCAL = "local"
 """Name of whoever calls without a key, from this machine to one that has none."""
+CLI = "cli"
+"""Name of whoever types commands on the server's machine; its address is their account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +50,7 @@ class ApiKey:
     """What is known of a key; ``digest`` is its SHA-256. Of the key itself only ``key_id`` is kept.
 
     ``messages_per_s`` and ``commands_per_min`` are ``None`` where the server's settings hold; 0 is no limit.
+    ``replaced_by`` is the id of the key that was made in its place.
     """
 
     key_id: str
@@ -42,12 +58,12 @@ class ApiKey:
     name: str
     scopes: frozenset[Scope]
     created_at_ms: int
-    device_prefix: str = ""
-    product_prefix: str = ""
+    bounds: Bounds = ANYTHING
     messages_per_s: int | None = None
     commands_per_min: int | None = None
     expires_at_ms: int | None = None
     revoked_at_ms: int | None = None
+    replaced_by: str | None = None
     used_at_ms: int | None = None
 
     def state(self, now_ms: int) -> Literal["active", "expired", "revoked"]:
@@ -59,17 +75,22 @@ class ApiKey:
         return "active"
 
     def may(self, scope: Scope) -> bool:
-        """Whether it was made for this."""
-        return scope in self.scopes or "admin" in self.scopes
+        """Whether it was made for this: who may order many may order one."""
+        one_of_many = scope == "command" and "command:bulk" in self.scopes
+        return scope in self.scopes or one_of_many or "admin" in self.scopes
 
     @property
-    def is_bound(self) -> bool:
-        """Whether it is for some devices only."""
-        return bool(self.device_prefix or self.product_prefix)
+    def scopes_text(self) -> str:
+        """Its scopes for people, always in the same order."""
+        return " ".join(scope for scope in SCOPES if scope in self.scopes)
 
-    def covers(self, device_id: str, product_id: str | None) -> bool:
-        """Whether a device is one of those it is for; one of which no product is known is none of a product's."""
-        return device_id.startswith(self.device_prefix) and (product_id or "").startswith(self.product_prefix)
+    @property
+    def limits_text(self) -> str:
+        """Which devices it is for, and how often it may be used, where it has bounds of its own: for people."""
+        devices, products = self.bounds
+        limits = ((self.messages_per_s, "messages/s"), (self.commands_per_min, "commands/min"))
+        told = [f"devices {devices}*"] * bool(devices) + [f"products {products}*"] * bool(products)
+        return ", ".join(told + [f"{limit or 'unlimited'} {of}" for limit, of in limits if limit is not None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Where readings, orders and keys are kept. ``open_store``, ``open_ledger`` and ``open_key_ring`` choose a backend by the URL's scheme."""
+"""Where readings, orders and keys are kept; a backend is chosen by the scheme of its URL."""
 
 from urllib.parse import unquote, urlsplit
 
@@ -31,12 +31,12 @@ def open_ledger(url: str, *, writable: bool = True) -> Ledger:
     return SqliteLedger(path, writable=writable)
 
 
-def open_key_ring(url: str) -> KeyRing:
+def open_key_ring(url: str, *, writable: bool = True) -> KeyRing:
     """Open the API keys that are kept in the ledger's database."""
     path = _sqlite_path(url)
     from heatfleet.storage.sqlite.key_ring import SqliteKeyRing  # noqa: PLC0415
 
-    return SqliteKeyRing(path)
+    return SqliteKeyRing(path, writable=writable)
 
 
 def _sqlite_path(url: str) -> str:

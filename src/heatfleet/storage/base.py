@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from heatfleet.domain.access import Actor, ApiKey, AuditEntry
+from heatfleet.domain.access import ANYTHING, Actor, ApiKey, AuditEntry, Bounds
 from heatfleet.domain.commands import Audience, Command, CommandRecord
 from heatfleet.storage.block import Block
 
@@ -67,6 +67,7 @@ class DeviceFilter:
     product_id: str | None = None
     known: bool | None = None
     on: bool | None = None
+    bounds: Bounds = ANYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,22 +261,30 @@ class KeyRing(Protocol):
         """All keys ever made, in the order they were made."""
 
     def version(self) -> int:
-        """A number that is another one once anything here was changed by anybody; cheap, to be asked every second."""
+        """A number that grows when anything here is changed by anybody; cheap, to be asked every second.
+
+        It is the same for all who ask at the same time, and known before the keys are: who reads it first, then the
+        keys, misses no change.
+        """
 
     def add(self, key: ApiKey, *, by: Actor) -> None:
-        """Keep a new key."""
+        """Keep a new key. ``StoreUnavailable`` if there is one of this id or digest already, revoked or not."""
 
-    def replace(self, key_id: str, key: ApiKey, *, expires_at_ms: int, by: Actor) -> None:
+    def replace(self, key_id: str, key: ApiKey, *, expires_at_ms: int, by: Actor) -> ApiKey:
         """Keep a new key in the place of one that goes on until then, or until its own end if that comes first.
 
-        Raises ``NotFound`` for a key that is not there, or that opens nothing any more.
+        Gives the old one as it is now: it tells by which key it was replaced. Raises ``NotFound`` for a key that is
+        not there, or that opens nothing any more when the new one is made.
         """
 
     def revoke(self, key_id: str, at_ms: int, *, by: Actor) -> ApiKey:
         """End a key from this moment; one that was revoked before stays as it is. ``NotFound`` if it is not there."""
 
     def note_used(self, used_at_ms: Mapping[str, int]) -> None:
-        """Remember when keys were last used, by their ids; this changes neither ``version`` nor the audit trail."""
+        """Remember when keys were last used, by their ids; this changes neither ``version`` nor the audit trail.
+
+        A time never goes back, and ids that are not there are passed over.
+        """
 
     def close(self) -> None:
         """Let go of the file."""

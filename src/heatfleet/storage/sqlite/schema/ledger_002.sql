@@ -6,17 +6,38 @@ CREATE TABLE api_key (
     scopes           TEXT    NOT NULL,              -- separated by spaces
     device_prefix    TEXT    NOT NULL,              -- how the ids of its devices begin; '' for all
     product_prefix   TEXT    NOT NULL,
-    messages_per_s   INTEGER,                       -- NULL: as the server's settings say
+    messages_per_s   INTEGER,                       -- NULL: as the server's settings say; 0: no limit
     commands_per_min INTEGER,
     created_at_ms    INTEGER NOT NULL,
     expires_at_ms    INTEGER,                       -- NULL: never
     revoked_at_ms    INTEGER,
+    replaced_by      TEXT,                          -- the key that was made in its place
     used_at_ms       INTEGER                        -- to about a minute
 ) STRICT;
 
+-- How often keys were changed, by whatever hand: servers read keys anew when this is another number. Not changes of
+-- `used_at_ms`, which servers write themselves.
+CREATE TABLE api_key_version (
+    version INTEGER NOT NULL
+) STRICT;
+INSERT INTO api_key_version VALUES (1);
+
+CREATE TRIGGER api_key_is_made AFTER INSERT ON api_key BEGIN
+    UPDATE api_key_version SET version = version + 1;
+END;
+CREATE TRIGGER api_key_is_changed AFTER UPDATE OF
+    key_id, digest, name, scopes, device_prefix, product_prefix, messages_per_s, commands_per_min,
+    created_at_ms, expires_at_ms, revoked_at_ms, replaced_by
+ON api_key BEGIN
+    UPDATE api_key_version SET version = version + 1;
+END;
+CREATE TRIGGER api_key_is_deleted AFTER DELETE ON api_key BEGIN
+    UPDATE api_key_version SET version = version + 1;
+END;
+
 -- Each order, each refused order and each change of keys: one row in the transaction that does it, and for ever.
 CREATE TABLE audit (
-    entry      INTEGER PRIMARY KEY,
+    entry      INTEGER PRIMARY KEY CHECK (entry > 0),
     at_ms      INTEGER NOT NULL,
     actor      TEXT    NOT NULL,  -- the id of a key; 'local' for one without key on this machine; 'cli' for the command line
     address    TEXT    NOT NULL,  -- where the request came from; for the command line, whose account it was
@@ -37,7 +58,9 @@ END;
 CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN
     SELECT raise(ABORT, 'the audit trail is only ever added to');
 END;
-CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE entry = new.entry) BEGIN
+-- INSERT OR REPLACE would take a row away without asking the trigger above.
+CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit
+WHEN EXISTS (SELECT 1 FROM audit WHERE entry = new.entry) BEGIN
     SELECT raise(ABORT, 'the audit trail is only ever added to');
 END;
 

@@ -1,0 +1,152 @@
+"""API keys in the ledger's file, ``<store>.d/ledger.db``; ``schema/ledger_002.sql`` shows their table."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import apsw
+
+from heatfleet.domain.access import SCOPES, Actor, ApiKey, Bounds
+from heatfleet.domain.commands import rfc3339
+from heatfleet.errors import NotFound, StoreUnavailable
+from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
+
+KEYS = """SELECT key_id, digest, name, scopes, device_prefix, product_prefix, messages_per_s, commands_per_min,
+    created_at_ms, expires_at_ms, revoked_at_ms, replaced_by, used_at_ms
+FROM api_key"""
+
+ALL_KEYS = f"{KEYS} ORDER BY rowid"
+
+ONE_KEY = f"{KEYS} WHERE key_id = :key_id"
+
+VERSION = "SELECT version FROM api_key_version"
+
+ADD = """INSERT INTO api_key (key_id, digest, name, scopes, device_prefix, product_prefix, messages_per_s,
+    commands_per_min, created_at_ms, expires_at_ms, revoked_at_ms, replaced_by, used_at_ms)
+VALUES (:key_id, :digest, :name, :scopes, :device_prefix, :product_prefix, :messages_per_s,
+    :commands_per_min, :created_at_ms, :expires_at_ms, :revoked_at_ms, :replaced_by, :used_at_ms)"""
+
+REPLACED = "UPDATE api_key SET replaced_by = :replaced_by, expires_at_ms = :expires_at_ms WHERE key_id = :key_id"
+
+REVOKE = "UPDATE api_key SET revoked_at_ms = :at_ms WHERE key_id = :key_id"
+
+USED = "UPDATE api_key SET used_at_ms = max(coalesce(used_at_ms, 0), :at_ms) WHERE key_id = :key_id"
+
+NOTE = """INSERT INTO audit (at_ms, actor, address, action, subject, detail, result)
+VALUES (:at_ms, :actor, :address, :action, :subject, :detail, 'done')"""
+
+
+class SqliteKeyRing:
+    """API keys in SQLite, durable by a sync at every write. Any thread may call; calls take turns."""
+
+    def __init__(self, store_path: str, *, writable: bool = True) -> None:
+        self._path = Path(f"{store_path}.d") / "ledger.db"
+        self._turn = Lock()
+        self._db = open_database(self._path, "ledger", writable=writable)
+
+    def keys(self) -> list[ApiKey]:
+        """All keys ever made, in the order they were made."""
+        with self._access():
+            return [_key(row) for row in self._db.execute(ALL_KEYS)]
+
+    def version(self) -> int:
+        """How often anything was changed, by whatever hand: the table's triggers count."""
+        with self._access():
+            return int(self._db.execute(VERSION).get)
+
+    def add(self, key: ApiKey, *, by: Actor) -> None:
+        """Keep a new key."""
+        with self._access(), transaction(self._db):
+            self._keep(key, by, _rights(key))
+
+    def replace(self, key_id: str, key: ApiKey, *, expires_at_ms: int, by: Actor) -> ApiKey:
+        """Keep a new key in the place of one that goes on for a while."""
+        with self._access(), transaction(self._db):
+            old = self._find(key_id)
+            if (state := old.state(key.created_at_ms)) != "active":
+                msg = f"this key is {state}, so nothing can take its place: create a new one"
+                raise NotFound(msg)
+            end_ms = expires_at_ms if old.expires_at_ms is None else min(expires_at_ms, old.expires_at_ms)
+            self._keep(key, by, f"{_rights(key)}; in the place of {key_id}")
+            self._db.execute(REPLACED, {"replaced_by": key.key_id, "expires_at_ms": end_ms, "key_id": key_id})
+            detail = f"replaced by {key.key_id}; until {rfc3339(end_ms)}"
+            self._note(key.created_at_ms, by, "key-rotate", key_id, detail)
+            return replace(old, replaced_by=key.key_id, expires_at_ms=end_ms)
+
+    def revoke(self, key_id: str, at_ms: int, *, by: Actor) -> ApiKey:
+        """End a key from this moment; one that was revoked before stays as it is."""
+        with self._access(), transaction(self._db):
+            key = self._find(key_id)
+            if key.revoked_at_ms is None:
+                key = replace(key, revoked_at_ms=at_ms)
+                self._db.execute(REVOKE, {"key_id": key_id, "at_ms": at_ms})
+                self._note(at_ms, by, "key-revoke", key_id, _rights(key))
+            return key
+
+    def note_used(self, used_at_ms: Mapping[str, int]) -> None:
+        """Remember when keys were last used."""
+        with self._access(), transaction(self._db):
+            self._db.executemany(USED, [{"key_id": key_id, "at_ms": at_ms} for key_id, at_ms in used_at_ms.items()])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._access():
+            self._db.close()
+
+    def _find(self, key_id: str) -> ApiKey:
+        row = self._db.execute(ONE_KEY, {"key_id": key_id}).fetchone()
+        if row is None:
+            raise NotFound("there is no key with this id: `heatfleet keys list --all` shows those there are")
+        return _key(row)
+
+    def _keep(self, key: ApiKey, by: Actor, detail: str) -> None:
+        try:
+            self._db.execute(ADD, _columns(key))
+        except apsw.ConstraintError as error:
+            raise StoreUnavailable("there is such a key already; nothing was kept, so make another") from error
+        self._note(key.created_at_ms, by, "key-create", key.key_id, detail)
+
+    def _note(self, at_ms: int, by: Actor, action: str, subject: str, detail: str) -> None:
+        told = {"at_ms": at_ms, "actor": by.name, "address": by.address}
+        self._db.execute(NOTE, {**told, "action": action, "subject": subject, "detail": detail})
+
+    @contextmanager
+    def _access(self) -> Iterator[None]:
+        with self._turn, unavailable_as_error(self._path):
+            yield
+
+
+def _columns(key: ApiKey) -> dict[str, Any]:
+    """A row of ``api_key``, by the names of its columns."""
+    return {
+        "key_id": key.key_id,
+        "digest": key.digest,
+        "name": key.name,
+        "scopes": key.scopes_text,
+        "device_prefix": key.bounds.device_prefix,
+        "product_prefix": key.bounds.product_prefix,
+        "messages_per_s": key.messages_per_s,
+        "commands_per_min": key.commands_per_min,
+        "created_at_ms": key.created_at_ms,
+        "expires_at_ms": key.expires_at_ms,
+        "revoked_at_ms": key.revoked_at_ms,
+        "replaced_by": key.replaced_by,
+        "used_at_ms": key.used_at_ms,
+    }
+
+
+def _key(row: tuple[Any, ...]) -> ApiKey:
+    key_id, digest, name, scopes, device_prefix, product_prefix, *rest = row
+    messages_per_s, commands_per_min, created_at_ms, *times = rest
+    known = frozenset(scope for scope in SCOPES if scope in scopes.split())
+    bounds = Bounds(device_prefix, product_prefix)
+    return ApiKey(key_id, digest, name, known, created_at_ms, bounds, messages_per_s, commands_per_min, *times)
+
+
+def _rights(key: ApiKey) -> str:
+    """What the audit trail says that a key may do: ``"gateway lyon": ingest; devices fr-*; until 2027-…``."""
+    until = "" if key.expires_at_ms is None else f"until {rfc3339(key.expires_at_ms)}"
+    return f'"{key.name}": ' + "; ".join(filter(None, (key.scopes_text, key.limits_text, until)))
