@@ -26,6 +26,7 @@ from heatfleet.storage.base import Ledger, Store
 WAITING_MAX = 1_000
 """Orders that may wait for one slow listener."""
 
+UNKNOWN_ORDER = "there is no order with this id"
 NOTES_MAX = 1_000
 """Refused orders that may wait to be noted; it takes the disk one sync to note them all."""
 
@@ -173,7 +174,7 @@ class CommandDesk:
         """An order as it stands now; ``NotFound`` for an id never given."""
         record = await self._in_ledger(self._ledger.command, command_id, self._clock())
         if record is None:
-            raise NotFound("there is no order with this id")
+            raise NotFound(UNKNOWN_ORDER)
         return record
 
     @asynccontextmanager

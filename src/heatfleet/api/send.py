@@ -10,16 +10,16 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
+from heatfleet.api.callers import actor_of, caller_of, expect_orders, expect_own, expect_own_product
 from heatfleet.api.decode import decode_json
 from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
 from heatfleet.api.problems import BadRequest, problem_responses
 from heatfleet.api.schemas import LastOrder
-from heatfleet.commands import Listener
-from heatfleet.domain.access import LOCAL, Actor
+from heatfleet.commands import UNKNOWN_ORDER, Listener
 from heatfleet.domain.commands import Audience
 from heatfleet.domain.messages import ID_PATTERN, ID_RULE, is_id
-from heatfleet.errors import BadMessage, BadQuery
+from heatfleet.errors import BadMessage, BadQuery, NotFound
 from heatfleet.wiring import Services
 
 DEVICES_MAX = 400
@@ -56,11 +56,6 @@ class CommandOut(LastOrder):
     """An order as it stands now."""
 
     device_id: str
-
-
-def actor_of(request: Request) -> Actor:
-    """Who is calling, and from where."""
-    return Actor(LOCAL, request.client.host if request.client else "")
 
 
 async def _order(request: Request) -> Order:
@@ -128,6 +123,7 @@ async def send(
     A device nobody has heard of may be switched too.
     """
     services: Services = request.state.services
+    await expect_orders(request, [(order.device_id, order.switch)])
     record = await services.commands.send(
         order.device_id, switch=order.switch, by=actor_of(request), idempotency_key=idempotency_key
     )
@@ -156,6 +152,9 @@ async def _orders(
     if bool(device_id) == bool(product_id):
         raise BadQuery("device_id", "say whose orders: one or more device_id, or one product_id")
     services: Services = request.state.services
+    if product_id is not None:
+        expect_own_product(request, product_id)
+    await expect_own(request, device_id or ())
     audience = Audience(frozenset(device_id or ()), product_id)
     async with services.commands.follow(audience, after=int(last_event_id or 0)) as orders:
         stopping = asyncio.create_task(services.closing.wait())
@@ -203,4 +202,6 @@ async def command(
     """The state and times of one order."""
     services: Services = request.state.services
     record = await services.commands.command(command_id)
+    if not caller_of(request).covers(record.command.device_id, record.command.product_id):
+        raise NotFound(UNKNOWN_ORDER)
     return CommandOut(device_id=record.command.device_id, **LastOrder.of(record).model_dump())
