@@ -60,7 +60,7 @@ class SqliteKeyRing:
     def add(self, key: ApiKey, *, by: Actor) -> None:
         """Keep a new key."""
         with self._access(), transaction(self._db):
-            self._keep(key, by, _rights(key))
+            self._keep(key, by, key.rights_text)
 
     def replace(self, key_id: str, key: ApiKey, *, expires_at_ms: int, by: Actor) -> ApiKey:
         """Keep a new key in the place of one that goes on for a while."""
@@ -69,8 +69,11 @@ class SqliteKeyRing:
             if (state := old.state(key.created_at_ms)) != "active":
                 msg = f"this key is {state}, so nothing can take its place: create a new one"
                 raise NotFound(msg)
+            if old.replaced_by is not None:
+                msg = f"this key was replaced by {old.replaced_by} already: rotate that one"
+                raise NotFound(msg)
             end_ms = expires_at_ms if old.expires_at_ms is None else min(expires_at_ms, old.expires_at_ms)
-            self._keep(key, by, f"{_rights(key)}; in the place of {key_id}")
+            self._keep(key, by, f"{key.rights_text}; in the place of {key_id}")
             self._db.execute(REPLACED, {"replaced_by": key.key_id, "expires_at_ms": end_ms, "key_id": key_id})
             detail = f"replaced by {key.key_id}; until {rfc3339(end_ms)}"
             self._note(key.created_at_ms, by, "key-rotate", key_id, detail)
@@ -83,7 +86,7 @@ class SqliteKeyRing:
             if key.revoked_at_ms is None:
                 key = replace(key, revoked_at_ms=at_ms)
                 self._db.execute(REVOKE, {"key_id": key_id, "at_ms": at_ms})
-                self._note(at_ms, by, "key-revoke", key_id, _rights(key))
+                self._note(at_ms, by, "key-revoke", key_id, key.rights_text)
             return key
 
     def note_used(self, used_at_ms: Mapping[str, int]) -> None:
@@ -144,9 +147,3 @@ def _key(row: tuple[Any, ...]) -> ApiKey:
     known = frozenset(scope for scope in SCOPES if scope in scopes.split())
     bounds = Bounds(device_prefix, product_prefix)
     return ApiKey(key_id, digest, name, known, created_at_ms, bounds, messages_per_s, commands_per_min, *times)
-
-
-def _rights(key: ApiKey) -> str:
-    """What the audit trail says that a key may do: ``"gateway lyon": ingest; devices fr-*; until 2027-…``."""
-    until = "" if key.expires_at_ms is None else f"until {rfc3339(key.expires_at_ms)}"
-    return f'"{key.name}": ' + "; ".join(filter(None, (key.scopes_text, key.limits_text, until)))
