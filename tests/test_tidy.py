@@ -17,7 +17,7 @@ MODULES = {
     for path in (ROOT / "src").rglob("*.py")
 }
 TOOLS = "domain errors config metrics logs storage.base storage.block messaging.base"
-USE_CASES = "ingest rollup reports commands"
+USE_CASES = "access ingest rollup reports commands"
 ROOMS = {  # Each room, from the innermost out, and the rooms it may import from besides itself.
     "heatfleet": "",
     "errors": "",
@@ -36,7 +36,7 @@ ROOMS = {  # Each room, from the innermost out, and the rooms it may import from
     "rollup": f"{TOOLS} storage",  # a process of its own: it opens its store itself
     "wiring": f"{TOOLS} {USE_CASES} storage messaging storage.* messaging.*",
     "api": f"{TOOLS} {USE_CASES} wiring",
-    "server": f"{TOOLS} {USE_CASES} wiring api",
+    "server": f"{TOOLS} {USE_CASES} storage wiring api",
     "client": "errors domain config",
     "simulator": "errors domain client",  # a fleet outside the service: it knows what a device knows
     "cli": f"{TOOLS} {USE_CASES} storage messaging wiring api server client simulator",  # doors, not adapters

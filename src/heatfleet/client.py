@@ -6,13 +6,13 @@ What the server refuses comes back as the error it was there: ``NotFound``, ``Ba
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Any, NoReturn, Self
 from urllib.parse import quote
 
 import httpx2
 
-from heatfleet.errors import BadQuery, HeatfleetError, NotFound, Refused
+from heatfleet.config import is_loopback
+from heatfleet.errors import BadQuery, HeatfleetError, NotAllowed, NotFound, Refused
 
 TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
@@ -29,14 +29,20 @@ def server_url(host: str, port: int) -> str:
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
+def authorization(api_key: str) -> dict[str, str]:
+    """The header that shows a key; nothing for an empty one."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
 class Client:
     """A connection to the server at ``url``; close it, or use it in a ``with`` block.
 
     Every method raises ``Refused`` when no server answers or it says "not now", ``NotFound`` for 404,
-    ``BadQuery`` for any other 4xx, and ``HeatfleetError`` for an answer that is not the API's.
+    ``NotAllowed`` for 401 and 403, ``BadQuery`` for any other 4xx, and ``HeatfleetError`` for an answer that is not the
+    API's. The ``api_key`` goes with every request, if there is one.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, *, api_key: str = "", timeout_s: float = TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
         try:
             base = httpx2.URL(self.url)
@@ -46,6 +52,7 @@ class Client:
             raise BadQuery("url", f"the address of a server looks like {_LOOKS_LIKE}")
         self._http = httpx2.Client(
             base_url=base,
+            headers=authorization(api_key),
             timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             trust_env=not is_loopback(base.host),  # a proxy cannot reach our own loopback
         )
@@ -121,14 +128,6 @@ def _present(parameters: Parameters) -> dict[str, str | int]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _object(text: str) -> dict[str, Any]:
     try:
         answer = json.loads(text)
@@ -156,6 +155,8 @@ def _refuse(response: httpx2.Response) -> NoReturn:
                 f"there is no Heatfleet at this address; --url is the root of its server, such as {_LOOKS_LIKE}"
             )
         raise NotFound(detail)
+    if response.status_code in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
+        raise NotAllowed(str(problem.get("type", "")).rpartition("/")[2], detail)
     if response.is_client_error:
         name = str(problem.get("parameter") or problem.get("pointer", "")).strip("/")
         raise BadQuery(name, detail if name in detail else f"{name}: {detail}")

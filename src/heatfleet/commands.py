@@ -10,18 +10,26 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Literal, ParamSpec, Self, TypeVar
 from weakref import WeakValueDictionary
 
+import structlog
+
+from heatfleet.domain.access import Actor, AuditEntry
 from heatfleet.domain.commands import Audience, Command, CommandRecord
-from heatfleet.errors import BusUnavailable, NotFound
+from heatfleet.errors import BusUnavailable, HeatfleetError, NotFound
 from heatfleet.messaging.base import Bus
 from heatfleet.metrics import Metrics
 from heatfleet.storage.base import Ledger, Store
 
 WAITING_MAX = 1_000
 """Orders that may wait for one slow listener."""
+
+NOTES_MAX = 1_000
+"""Refused orders that may wait to be noted; it takes the disk one sync to note them all."""
+
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -104,6 +112,9 @@ class CommandDesk:
         self._under_way: dict[str, asyncio.Task[CommandRecord]] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listeners: set[Listener] = set()
+        self._notes: deque[AuditEntry] = deque()
+        self._noting = False
+        self._unnoted = 0
 
     async def __aenter__(self) -> Self:
         await self._in_ledger(self._ledger.fail_unsettled, self._clock())
@@ -115,13 +126,15 @@ class CommandDesk:
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
         self._ledger_thread.shutdown()
 
-    async def send(self, device_id: str, *, switch: bool, idempotency_key: str | None = None) -> CommandRecord:
+    async def send(
+        self, device_id: str, *, switch: bool, by: Actor, idempotency_key: str | None = None
+    ) -> CommandRecord:
         """Send an order to a device, heard of or not; gives its record once the bus has accepted it.
 
-        With the key of an equal order of the last 24 h nothing is sent and that order's record comes back, unless it
-        failed. Raises ``KeyReused`` for the key of another order; ``BusUnavailable`` when the bus did not accept the
-        order, which will not be sent later either; ``StoreUnavailable`` when it could not be written down. Should
-        the disk fail only after the bus has accepted it, it may be carried out: sending it again does no harm.
+        With the actor's key of an equal order of the last 24 h nothing is sent and that order's record comes back,
+        unless it failed. Raises ``KeyReused`` for the key of another order; ``BusUnavailable`` when the bus did not
+        accept the order, which will not be sent later either; ``StoreUnavailable`` when it could not be written down.
+        Should the disk fail only after the bus has accepted it, it may be carried out: sending it again does no harm.
         """
         device = await asyncio.to_thread(self._store.device, device_id)
         now_ms = self._clock()
@@ -133,12 +146,28 @@ class CommandDesk:
             issued_at_ms=now_ms,
             expires_at_ms=now_ms + self._ttl_ms,
         )
-        record = await self._in_ledger(self._ledger.accept, command, idempotency_key=idempotency_key)
+        record = await self._in_ledger(self._ledger.accept, command, by=by, idempotency_key=idempotency_key)
         self._count("accepted" if record.command is command else "repeated")
         if record.state != "accepted":
             return record
         # A request that is given up, or repeated meanwhile, neither stops the order nor sends it again.
         return await asyncio.shield(self._start(record.command))
+
+    def note_refused(self, device_id: str, *, switch: bool, by: Actor, slug: str) -> None:
+        """Have it noted, soon, that an order was refused with this problem. Nobody waits for it, and it never fails.
+
+        It is tried once, and while the disk does not keep up, what is above ``NOTES_MAX`` is only counted.
+        """
+        self._count("refused")
+        if len(self._notes) >= NOTES_MAX:
+            self._unnoted += 1
+            return
+        detail = "on" if switch else "off"
+        self._notes.append(AuditEntry(self._clock(), by, "order", device_id, detail, result=slug))
+        if not self._noting:
+            self._noting = True
+            with suppress(RuntimeError):  # the desk is closing
+                self._ledger_thread.submit(self._write_notes)
 
     async def command(self, command_id: str) -> CommandRecord:
         """An order as it stands now; ``NotFound`` for an id never given."""
@@ -213,6 +242,17 @@ class CommandDesk:
 
     def _count(self, state: str) -> None:
         self._metrics.commands.labels(state).inc()
+
+    def _write_notes(self) -> None:
+        self._noting = False  # first: what comes from now on is either taken here or brings another call
+        entries = [self._notes.popleft() for _ in range(len(self._notes))]
+        lost, self._unnoted = self._unnoted, 0
+        if lost:
+            log.warning("refused orders are not in the audit trail", orders=lost, reason="too many at once")
+        try:
+            self._ledger.note(*entries)
+        except HeatfleetError as error:
+            log.warning("refused orders are not in the audit trail", orders=len(entries), reason=str(error))
 
     async def _in_ledger(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         work = self._ledger_thread.submit(call, *args, **kwargs)

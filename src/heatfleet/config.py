@@ -36,6 +36,20 @@ def _host(value: str) -> str:
     return value
 
 
+def _hosts(value: str) -> str:
+    """Host names or addresses with commas between, or ``*``."""
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    return ",".join(name if name == "*" else _host(name) for name in names)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _zone(value: str) -> str:
     """The name of a time zone that is known here."""
     return find_zone(value).key
@@ -80,6 +94,28 @@ class Settings(BaseSettings):
         description="IP address or host name the server listens on; 127.0.0.1 serves this machine alone.",
     )
     port: int = Field(8000, ge=1, le=65_535, description="TCP port the server listens on, 1 to 65535.")
+    allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+        "",
+        description="Names this server is called by, with commas between; * for any. "
+        "Empty: its own address and loopback names; any, once there are keys.",
+    )
+    key_messages_per_s: int = Field(
+        100_000,
+        ge=0,
+        le=10_000_000,
+        description="Messages a second that a key may send which has no limit of its own, up to 10000000. 0: any.",
+    )
+    key_commands_per_min: int = Field(
+        600,
+        ge=0,
+        le=10_000_000,
+        description="Orders a minute that a key may give which has no limit of its own, up to 10000000. 0: any.",
+    )
+    api_key: str = Field(
+        "",
+        repr=False,
+        description="The key that commands such as heatfleet report show to a server; the server itself needs none.",
+    )
     tz: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC",
         description="Time zone of reports that name none, as the IANA calls it.",
@@ -167,9 +203,15 @@ def load_settings(**overrides: str | float | None) -> Settings:
 def where_from(settings: Settings) -> list[Origin]:
     """Each of the settings that ``load_settings`` gave, with where its value came from."""
     return [
-        Origin(name, variable(name), getattr(settings, name), source)
+        Origin(name, variable(name), _shown(settings, name), source)
         for name, source in settings._sources.items()  # noqa: SLF001
     ]
+
+
+def _shown(settings: Settings, name: str) -> str | float:
+    """The value of a setting as people may see it."""
+    value: str | float = getattr(settings, name)
+    return "(set)" if name == "api_key" and value else value
 
 
 def variable(name: str) -> str:
@@ -178,8 +220,8 @@ def variable(name: str) -> str:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables that give a child process the same settings."""
-    return {variable(name): str(getattr(settings, name)) for name in Settings.model_fields}
+    """The variables that give a child process the same settings; it calls no server, and gets no key."""
+    return {variable(name): str(getattr(settings, name)) for name in Settings.model_fields if name != "api_key"}
 
 
 def _variables_of_file() -> Mapping[str, str | None]:

@@ -5,8 +5,10 @@ HeatfleetError
  ├── BadQuery              a request parameter that has no meaning           the caller mends it
  ├── NotFound              a device or command nobody has heard of           the caller mends it
  ├── KeyReused             an Idempotency-Key with another request           the caller mends it
+ ├── NotAllowed            who calls has no key for this, or calls from afar the operator gives one
  ├── Refused               try again later, after ``retry_after_s``
  │    ├── Overloaded         the queue of unwritten readings is full
+ │    ├── TooMany            this caller has had its share
  │    ├── StoreUnavailable   the disk or database did not take or give data
  │    └── BusUnavailable     the message bus did not accept an order in time
  └── SetupError            settings, files or versions that do not fit       the operator mends it
@@ -21,8 +23,8 @@ class BadMessage(HeatfleetError):
     """A device message that is refused as a whole.
 
     ``kind`` is the problem's stable name (``broken-json``, ``too-large``, ``foreign-biz-code``, ``bad-field``,
-    ``bad-id``, ``bad-value``, ``bad-time``, ``too-old``), ``pointer`` the JSON pointer (RFC 6901) to the offending
-    place. The text never repeats what was sent: it may be a secret or a script.
+    ``bad-id``, ``bad-value``, ``bad-time``, ``too-old``, ``foreign-device``), ``pointer`` the JSON pointer (RFC 6901)
+    to the offending place. The text never repeats what was sent: it may be a secret or a script.
     """
 
     def __init__(self, kind: str, detail: str, pointer: str = "") -> None:
@@ -49,6 +51,19 @@ class KeyReused(HeatfleetError):
     """An Idempotency-Key that was used before for another request; nothing was sent."""
 
 
+class NotAllowed(HeatfleetError):
+    """Not for this caller. ``kind`` is the problem's stable name; the text never repeats a key.
+
+    ``needs-key``, ``bad-key``, ``missing-scope``, ``bound-key``, ``foreign-host`` or ``cross-site``.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.headers = {"WWW-Authenticate": 'Bearer realm="heatfleet"'} if kind in ("needs-key", "bad-key") else None
+
+
 class Refused(HeatfleetError):
     """Not now: nothing was stored or sent, and the same request may be tried again after ``retry_after_s``."""
 
@@ -59,6 +74,10 @@ class Refused(HeatfleetError):
 
 class Overloaded(Refused):
     """More readings wait to be written than the configured bound."""
+
+
+class TooMany(Refused):
+    """This caller has had its share for now; others are served."""
 
 
 class StoreUnavailable(Refused):

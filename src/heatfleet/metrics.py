@@ -58,7 +58,7 @@ class Metrics:
         )
         self.commands = Counter(
             "heatfleet_commands",
-            "Orders, by the state they took: accepted, published, failed, repeated.",
+            "Orders, by the state they took: accepted, published, failed, repeated, refused.",
             ["state"],
             registry=self.registry,
         )

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from types import FrameType
 
 import structlog
@@ -15,10 +15,11 @@ import uvicorn
 
 from heatfleet.api.app import create_app
 from heatfleet.api.door import Door, Hall, Limits, allow_many_files, connections_max
-from heatfleet.config import Settings
+from heatfleet.config import Settings, is_loopback
 from heatfleet.errors import SetupError
 from heatfleet.logs import configure_logging
 from heatfleet.rollup import RollupProcess
+from heatfleet.storage import open_key_ring
 from heatfleet.wiring import Services, open_services
 
 BACKLOG = 4096
@@ -47,6 +48,9 @@ class Server(uvicorn.Server):
         if self.config.http is Door:
             self._watch = asyncio.create_task(self._hall.watch())
         await super().startup(sockets)
+        if not self.should_exit:
+            services: Services = self.lifespan.state["services"]
+            services.access.changed.append(self._hall.heads.clear)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let what runs come to its end, close the services."""
@@ -84,6 +88,7 @@ def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) 
     # through them every 700, which costs a third of a batch.
     gc.set_threshold(100_000, 20, 100)
     allow_many_files()
+    _expect_keys(settings)
     listening = _listen(settings.host, settings.port)
     # Makes the files before two processes open them, and turns what does not fit into one clear line.
     asyncio.run(_try_to_open(settings))
@@ -116,6 +121,20 @@ def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) 
         raise
     finally:
         log.info("stopped")
+
+
+def _expect_keys(settings: Settings) -> None:
+    """Raise ``SetupError`` if other machines could reach the server, and nobody would need a key."""
+    if is_loopback(settings.host):
+        return
+    with closing(open_key_ring(settings.store)) as ring:
+        if not ring.keys():
+            raise SetupError(
+                f"{settings.host} can be reached by other machines, and there are no API keys: whoever came could read "
+                "and switch the fleet. Make one, then start again:\n"
+                "  heatfleet keys create --name first --scope admin\n"
+                f"  heatfleet serve --host {settings.host}"
+            )
 
 
 async def _try_to_open(settings: Settings) -> None:

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from heatfleet.access import Access
 from heatfleet.commands import CommandDesk
-from heatfleet.config import Settings
+from heatfleet.config import Settings, is_loopback
 from heatfleet.ingest import Ingest
 from heatfleet.messaging import open_bus
 from heatfleet.messaging.base import Bus
 from heatfleet.metrics import Metrics
-from heatfleet.storage import open_ledger, open_store
+from heatfleet.storage import open_key_ring, open_ledger, open_store
 from heatfleet.storage.base import Ages, Ledger, Store
 
 
@@ -31,6 +32,7 @@ class Services:
     bus: Bus
     ingest: Ingest
     commands: CommandDesk
+    access: Access
     clock: Callable[[], int]
     metrics: Metrics
     closing: asyncio.Event
@@ -50,6 +52,17 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
         opened.callback(store.close)
         ledger = open_ledger(settings.store)
         opened.callback(ledger.close)
+        ring = open_key_ring(settings.store)
+        opened.callback(ring.close)
+        access = await opened.enter_async_context(
+            Access(
+                ring,
+                loopback_only=is_loopback(settings.host),
+                messages_per_s=settings.key_messages_per_s,
+                commands_per_min=settings.key_commands_per_min,
+                clock=clock,
+            )
+        )
         bus = open_bus(settings.bus)
         opened.push_async_callback(bus.close)
         ingest = Ingest(store, readings_max=settings.queue_readings_max, clock=clock, metrics=metrics)
@@ -66,4 +79,4 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
             )
         )
         opened.callback(closing.set)
-        yield Services(settings, store, ledger, bus, ingest, commands, clock, metrics, closing)
+        yield Services(settings, store, ledger, bus, ingest, commands, access, clock, metrics, closing)

@@ -15,7 +15,7 @@ def post_of(device_id: str) -> bytes:
     """A whole request, as bytes."""
     body = json.dumps(message(device_id)).encode()
     return (
-        b"POST /message HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        b"POST /message HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     ) + body
 
 

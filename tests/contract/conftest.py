@@ -1,4 +1,4 @@
-"""Every kind of key ring, empty, and what keeps it at a SQL prompt."""
+"""Every kind of ledger and of key ring, empty; and what keeps a key ring, at a SQL prompt."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -9,8 +9,9 @@ import apsw
 import pytest
 
 from heatfleet.domain.access import CLI, Actor, ApiKey, digest_of, new_key
-from heatfleet.storage import open_key_ring
-from heatfleet.storage.base import KeyRing
+from heatfleet.storage import open_key_ring, open_ledger
+from heatfleet.storage.base import KeyRing, Ledger
+from tests.contract.ledgers import LEDGERS
 
 # The table of backends: a name, and how to give one an address in a fresh folder.
 KEY_RINGS: dict[str, Callable[[Path], str]] = {
@@ -33,6 +34,26 @@ def sqlite_by_hand(path: Path, statement: str) -> list[tuple[object, ...]]:
     with closing(apsw.Connection(str(path))) as connection:
         connection.set_busy_timeout(30_000)
         return list(connection.execute(statement))
+
+
+@pytest.fixture(params=LEDGERS.values(), ids=list(LEDGERS))
+def address(request: pytest.FixtureRequest) -> Callable[[Path], str]:
+    """How to give a ledger of each kind an address in a folder."""
+    backend: Callable[[Path], str] = request.param
+    return backend
+
+
+@pytest.fixture
+def url(address: Callable[[Path], str], tmp_path: Path) -> str:
+    """The address of an empty ledger of each kind."""
+    return address(tmp_path)
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    """An empty ledger of each kind, open for writing."""
+    with closing(open_ledger(url)) as opened:
+        yield opened
 
 
 @pytest.fixture(params=list(KEY_RINGS))

@@ -1,10 +1,9 @@
 """Every ledger keeps the promises of ``storage.base.Ledger``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from threading import Barrier
 
@@ -16,60 +15,14 @@ from heatfleet.domain.commands import Audience, Command, CommandRecord
 from heatfleet.errors import KeyReused, NotFound
 from heatfleet.storage import open_ledger
 from heatfleet.storage.base import Ledger
-
-# The table of backends: a name, and how to give one an address in a fresh folder.
-LEDGERS: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda folder: f"sqlite:///{folder}/heatfleet.db",
-}
-
-NOW_MS = 1_768_068_000_000  # 2026-01-10T18:00Z
-TTL_MS = 300_000
-DAY_MS = 86_400_000
-
-_numbers = count()
-
-
-@pytest.fixture(params=LEDGERS.values(), ids=list(LEDGERS))
-def address(request: pytest.FixtureRequest) -> Callable[[Path], str]:
-    """How to give a ledger of each kind an address in a folder."""
-    backend: Callable[[Path], str] = request.param
-    return backend
-
-
-@pytest.fixture
-def url(address: Callable[[Path], str], tmp_path: Path) -> str:
-    """The address of an empty ledger of each kind."""
-    return address(tmp_path)
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    """An empty ledger of each kind, open for writing."""
-    with closing(open_ledger(url)) as opened:
-        yield opened
-
-
-def order(device_id: str = "d1", at_ms: int = NOW_MS, *, product_id: str | None = "p", switch: bool = True) -> Command:
-    """An order with an id of its own, given at a time."""
-    return Command(f"c{next(_numbers)}", device_id, product_id, switch, at_ms, at_ms + TTL_MS)
-
-
-def publish(ledger: Ledger, command: Command, at_ms: int | None = None) -> CommandRecord:
-    """Accept an order and settle it as published."""
-    ledger.accept(command)
-    return ledger.settle(command.command_id, "published", command.issued_at_ms if at_ms is None else at_ms)
-
-
-def devices(*device_ids: str) -> Audience:
-    """Those who listen for these devices."""
-    return Audience(frozenset(device_ids))
+from tests.contract.ledgers import BY, DAY_MS, NOW_MS, TTL_MS, devices, order, publish
 
 
 def test_an_accepted_order_is_on_disk_before_it_is_published(url: str) -> None:
     """What was accepted is there after the ledger was opened anew, and says that nothing became of it yet."""
     command = order(product_id=None, switch=False)
     with closing(open_ledger(url)) as ledger:
-        accepted = ledger.accept(command)
+        accepted = ledger.accept(command, by=BY)
     with closing(open_ledger(url)) as ledger:
         assert accepted == ledger.command(command.command_id, NOW_MS)
     assert CommandRecord(command, "accepted", 0, None) == accepted
@@ -79,8 +32,8 @@ def test_a_published_order_has_a_time_and_a_place(url: str) -> None:
     """Settling as published notes when, and gives sequences that grow in the order of publication."""
     first, second = order("d1"), order("d2")
     with closing(open_ledger(url)) as ledger:
-        ledger.accept(first)
-        ledger.accept(second)
+        ledger.accept(first, by=BY)
+        ledger.accept(second, by=BY)
         later = ledger.settle(second.command_id, "published", NOW_MS + 20)
         latest = ledger.settle(first.command_id, "published", NOW_MS + 30)
 
@@ -93,7 +46,7 @@ def test_a_published_order_has_a_time_and_a_place(url: str) -> None:
 def test_a_failed_order_has_no_place(ledger: Ledger) -> None:
     """An order that the bus did not take is failed, is no order of its device, and nobody hears of it."""
     command = order()
-    ledger.accept(command)
+    ledger.accept(command, by=BY)
 
     assert CommandRecord(command, "failed", 0, NOW_MS + 1) == ledger.settle(command.command_id, "failed", NOW_MS + 1)
     assert ledger.last_order("d1", NOW_MS) is None
@@ -140,7 +93,7 @@ def test_other_orders_do_not_supersede(ledger: Ledger) -> None:
     """An order outlives failed orders for its device and published ones for others."""
     old = publish(ledger, order())
     failed = order(at_ms=NOW_MS + 1)
-    ledger.accept(failed)
+    ledger.accept(failed, by=BY)
     ledger.settle(failed.command_id, "failed", NOW_MS + 2)
     publish(ledger, order("d2", NOW_MS + 3))
 
@@ -161,7 +114,7 @@ def test_the_last_order_of_a_device(ledger: Ledger) -> None:
 def test_orders_without_an_end_are_failed(ledger: Ledger) -> None:
     """What a crash left as accepted is settled as failed, everything else is left alone."""
     published = publish(ledger, order("d1"))
-    left = [ledger.accept(order("d2")).command, ledger.accept(order("d3")).command]
+    left = [ledger.accept(order("d2"), by=BY).command, ledger.accept(order("d3"), by=BY).command]
 
     assert 2 == ledger.fail_unsettled(NOW_MS + 50)
     assert 0 == ledger.fail_unsettled(NOW_MS + 60)
@@ -173,12 +126,12 @@ def test_orders_without_an_end_are_failed(ledger: Ledger) -> None:
 
 def test_a_key_stands_for_its_order(ledger: Ledger) -> None:
     """An equal order with the same key leads to the earlier record, whatever its state, and writes nothing."""
-    first = ledger.accept(order(), idempotency_key="k")
+    first = ledger.accept(order(), by=BY, idempotency_key="k")
 
-    assert first == ledger.accept(order(at_ms=NOW_MS + 5, product_id="q"), idempotency_key="k")
+    assert first == ledger.accept(order(at_ms=NOW_MS + 5, product_id="q"), by=BY, idempotency_key="k")
     published = ledger.settle(first.command.command_id, "published", NOW_MS + 6)
-    assert published == ledger.accept(order(at_ms=NOW_MS + 7), idempotency_key="k")
-    expired = ledger.accept(order(at_ms=NOW_MS + DAY_MS - 1), idempotency_key="k")
+    assert published == ledger.accept(order(at_ms=NOW_MS + 7), by=BY, idempotency_key="k")
+    expired = ledger.accept(order(at_ms=NOW_MS + DAY_MS - 1), by=BY, idempotency_key="k")
     assert replace(published, state="expired") == expired
     assert 0 == ledger.fail_unsettled(NOW_MS)
 
@@ -188,30 +141,30 @@ def test_a_key_stands_for_its_order(ledger: Ledger) -> None:
 def test_a_key_does_not_stand_for_another_order(ledger: Ledger, other: Command, state: str) -> None:
     """Another device or the other position with a used key is refused, and not written."""
     first = order()
-    ledger.accept(first, idempotency_key="k")
+    ledger.accept(first, by=BY, idempotency_key="k")
     ledger.settle(first.command_id, state, NOW_MS)  # type: ignore[arg-type]
 
     with pytest.raises(KeyReused):
-        ledger.accept(other, idempotency_key="k")
+        ledger.accept(other, by=BY, idempotency_key="k")
     assert ledger.command(other.command_id, NOW_MS) is None
 
 
 def test_the_key_of_a_failed_order_may_be_used_again(ledger: Ledger) -> None:
     """Nothing was sent, so the same order may be tried with the same key, which then stands for the new one."""
     first, second, third = order(), order(at_ms=NOW_MS + 1), order(at_ms=NOW_MS + 2)
-    ledger.accept(first, idempotency_key="k")
+    ledger.accept(first, by=BY, idempotency_key="k")
     ledger.settle(first.command_id, "failed", NOW_MS)
 
-    assert second == ledger.accept(second, idempotency_key="k").command
-    assert second == ledger.accept(third, idempotency_key="k").command
+    assert second == ledger.accept(second, by=BY, idempotency_key="k").command
+    assert second == ledger.accept(third, by=BY, idempotency_key="k").command
 
 
 @pytest.mark.parametrize(("age_ms", "remembered"), [(DAY_MS - 1, True), (DAY_MS, False)])
 def test_a_key_is_forgotten_after_a_day(ledger: Ledger, age_ms: int, remembered: bool) -> None:
     """For 24 h from its first use a key stands for its order; after that it is as good as new."""
     first = publish(ledger, order())
-    keyed = ledger.accept(order(at_ms=NOW_MS), idempotency_key="k")
-    again = ledger.accept(order(at_ms=NOW_MS + age_ms), idempotency_key="k")
+    keyed = ledger.accept(order(at_ms=NOW_MS), by=BY, idempotency_key="k")
+    again = ledger.accept(order(at_ms=NOW_MS + age_ms), by=BY, idempotency_key="k")
 
     assert remembered == (again.command == keyed.command)
     assert first.command not in (keyed.command, again.command)
@@ -223,7 +176,7 @@ def test_a_race_for_a_key_has_one_winner(ledger: Ledger) -> None:
 
     def accept(_: int) -> str:
         start.wait()
-        return ledger.accept(order(), idempotency_key="k").command.command_id
+        return ledger.accept(order(), by=BY, idempotency_key="k").command.command_id
 
     with ThreadPoolExecutor(8) as pool:
         ids = set(pool.map(accept, range(8)))
@@ -278,7 +231,7 @@ def test_open_orders_are_what_they_are_defined_to_be(
     with closing(open_ledger(address(tmp_path_factory.mktemp("ledger")))) as ledger:
         for device_id, product_id, state, pause_ms in history:
             now_ms += pause_ms
-            command = ledger.accept(order(device_id, now_ms, product_id=product_id)).command
+            command = ledger.accept(order(device_id, now_ms, product_id=product_id), by=BY).command
             if state != "accepted":
                 record = ledger.settle(command.command_id, state, now_ms)  # type: ignore[arg-type]
                 published += [record] if state == "published" else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heatfleet.commands import CommandDesk
+from heatfleet.domain.access import Actor
 from heatfleet.domain.commands import Audience, Command
 from heatfleet.errors import BusUnavailable
 from heatfleet.messaging.in_process import InProcessBus
@@ -16,6 +17,8 @@ from heatfleet.storage.base import Ledger, Store
 
 NOW_MS = 1_768_068_000_000  # 2026-01-10T18:00Z
 TTL_S = 300
+BY = Actor("4fGh71Qa", "192.0.2.7")
+"""Who gives the orders of these tests."""
 
 
 class Clock:

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from heatfleet import __version__
 from heatfleet.api import devices, handlers, health, message, openapi, pages, report, send
 from heatfleet.api.decoders import Decoders
+from heatfleet.api.gate import Gate, GatedRoute
 from heatfleet.api.turns import Turns
 from heatfleet.api.watch import SmallBodies, Watch
 from heatfleet.config import Settings
@@ -26,11 +27,15 @@ same again after `Retry-After` seconds.
 """
 
 
+ROUTERS = (report.router, send.router, devices.router, health.metrics_router, health.router, pages.router)
+
+
 class State(TypedDict):
     """What every request finds in ``request.state``."""
 
     services: Services
     decoders: Decoders
+    gate: Gate
     turns: Turns
 
 
@@ -51,7 +56,9 @@ class App(FastAPI):
                     raise
                 decoders = Decoders()
                 opened.push_async_callback(decoders.close)
-                yield State(services=services, decoders=decoders, turns=Turns(services.ingest))
+                hosts = frozenset(filter(None, settings.allowed_hosts.lower().split(",")))
+                gate = Gate(services.access, host=settings.host, allowed_hosts=hosts)
+                yield State(services=services, decoders=decoders, gate=gate, turns=Turns(services.ingest))
 
         super().__init__(
             title="Heatfleet",
@@ -66,11 +73,11 @@ class App(FastAPI):
         )
         self._message = Watch(message.PostMessage(), route=message.PATH)
         handlers.add_handlers(self)
-        self.include_router(report.router)
-        self.include_router(send.router)
-        self.include_router(devices.router)
-        self.include_router(health.router)
-        self.include_router(pages.router)
+        for router in ROUTERS:
+            self.include_router(router)
+        ungated = [route for router in ROUTERS for route in router.routes if not isinstance(route, GatedRoute)]
+        if ungated:
+            raise TypeError(f"these routes do not say for whom they are: {ungated}; see opens_to in api/gate.py")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: the busy path at once, all others by the routes above."""

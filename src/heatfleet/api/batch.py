@@ -20,6 +20,7 @@ from heatfleet.api.decode import (
     decode_message,
     decode_typed,
 )
+from heatfleet.domain.access import Bounds
 from heatfleet.domain.messages import (
     BIZ_CODE,
     CODES,
@@ -53,12 +54,16 @@ _decode_places = msgspec.json.Decoder(_Places).decode
 _LOW, _HIGH = (np.array([VALUE_RANGES[code][end] for code in sorted(VALUE_RANGES)]) for end in (0, 1))
 
 
-def decode_batch(body: bytes, now_ms: int, oldest_ms: int = TIME_MIN_MS, *, ndjson: bool) -> Batch:
+def decode_batch(
+    body: bytes, now_ms: int, oldest_ms: int = TIME_MIN_MS, *, ndjson: bool, bounds: Bounds | None = None
+) -> Batch:
     """The readings of all good messages of a batch; the bad ones are named by index, counting no blank lines.
+
+    Those of devices out of bounds are bad, too.
 
     Raises ``BadMessage``: ``broken-json`` when the array itself is broken, ``too-large`` for too many.
     """
-    found = _Found(now_ms, oldest_ms)
+    found = _Found(now_ms, oldest_ms, bounds)
     if ndjson:
         for piece in _pieces(body):
             if not found.all_of(_whole_lines(piece)):
@@ -159,8 +164,8 @@ def _checked(rows: Sequence[_Row], oldest_ms: int, newest_ms: int) -> NamedColum
 class _Found:
     """What was found so far in a batch."""
 
-    def __init__(self, now_ms: int, oldest_ms: int) -> None:
-        self._now_ms, self._oldest_ms = now_ms, oldest_ms
+    def __init__(self, now_ms: int, oldest_ms: int, bounds: Bounds | None) -> None:
+        self._now_ms, self._oldest_ms, self._bounds = now_ms, oldest_ms, bounds
         self._parts: list[NamedColumns] = []
         self._rejected: list[tuple[int, BadMessage]] = []
         self._items = self._dropped = 0
@@ -168,6 +173,9 @@ class _Found:
     def all_of(self, messages: list[Message] | None) -> bool:
         """Take these messages, unless one of them may be bad: then nothing is taken."""
         if messages is None or not _are_ours(messages):
+            return False
+        bounds = self._bounds
+        if bounds and not all(bounds.covers(it.bizData.devId, it.bizData.productId) for it in messages):
             return False
         rows = [
             (data.devId, data.productId, CODES[prop.code], message.ts if prop.time is None else prop.time, prop.value)
@@ -190,7 +198,7 @@ class _Found:
         readings: list[PlainReading] = []
         for item in items:
             try:
-                message = decode_message(item, self._now_ms, self._oldest_ms)
+                message = decode_message(item, self._now_ms, self._oldest_ms, self._bounds)
             except BadMessage as error:
                 # Not the one that was raised: its traceback would hold all of this, in a circle.
                 self._rejected.append((self._items, BadMessage(error.kind, error.detail, error.pointer)))

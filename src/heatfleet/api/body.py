@@ -12,6 +12,7 @@ from heatfleet.api.batch import BATCH_BYTES_MAX
 from heatfleet.api.decode import MESSAGE_BYTES_MAX
 from heatfleet.api.form import ENCODINGS, BodyForm, is_array, too_large
 from heatfleet.api.problems import PROBLEMS, BadRequest
+from heatfleet.domain.access import Bounds
 from heatfleet.errors import Overloaded
 
 JSON_TYPE = "application/json"
@@ -20,8 +21,8 @@ NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl
 _charset = re.compile(r"""charset\s*=\s*"?([^\s;"]*)""", re.IGNORECASE).search
 
 
-def body_form(headers: Headers) -> BodyForm:
-    """What the headers say; raises ``BadRequest`` for a type, encoding or announced length not taken."""
+def body_form(headers: Headers, bounds: Bounds | None) -> BodyForm:
+    """What the headers say, and the caller's bounds; ``BadRequest`` for a type, encoding or length not taken."""
     kind, _, parameters = headers.get("content-type", JSON_TYPE).partition(";")
     kind = kind.strip().lower()
     charset = _charset(parameters)
@@ -38,7 +39,7 @@ def body_form(headers: Headers) -> BodyForm:
         )
     if int(headers.get("content-length", 0)) > BATCH_BYTES_MAX:
         raise too_large("batch", BATCH_BYTES_MAX)
-    return BodyForm(kind in NDJSON_TYPES, encoding.removeprefix("identity"))
+    return BodyForm(kind in NDJSON_TYPES, encoding.removeprefix("identity"), bounds)
 
 
 class Room:

@@ -12,6 +12,7 @@ from typing import Annotated, cast
 
 import msgspec
 
+from heatfleet.domain.access import Bounds
 from heatfleet.domain.messages import (
     BIZ_CODE,
     CODES,
@@ -85,10 +86,11 @@ class Batch(msgspec.Struct, gc=False):
     rejected: Sequence[tuple[int, BadMessage]]
 
 
-def decode_message(body: bytes, now_ms: int, oldest_ms: int = TIME_MIN_MS) -> Batch:
+def decode_message(body: bytes, now_ms: int, oldest_ms: int = TIME_MIN_MS, bounds: Bounds | None = None) -> Batch:
     """A batch of one message, which is good; ``oldest_ms`` is never before ``TIME_MIN_MS``.
 
-    Raises ``BadMessage``: ``broken-json``, ``too-large``, or what ``read_message`` finds.
+    Raises ``BadMessage``: ``broken-json``, ``too-large``, what ``read_message`` finds, or ``foreign-device`` for one
+    out of bounds.
     """
     if len(body) > MESSAGE_BYTES_MAX:
         raise BadMessage("too-large", f"a message may have {MESSAGE_BYTES_MAX // 1024} KiB")
@@ -96,7 +98,12 @@ def decode_message(body: bytes, now_ms: int, oldest_ms: int = TIME_MIN_MS) -> Ba
         batch = _read_typed(decode_typed(body), now_ms + TIME_AHEAD_MS, oldest_ms)
     except NOT_JSON:
         batch = None
-    return batch or _read_any(body, now_ms, oldest_ms)
+    batch = batch or _read_any(body, now_ms, oldest_ms)
+    if bounds is not None and batch.readings:
+        device_id, product_id, *_ = cast("list[PlainReading]", batch.readings)[0]
+        if not bounds.covers(device_id, product_id):
+            raise BadMessage("foreign-device", "this key is for other devices", "/bizData/devId")
+    return batch
 
 
 def decode_json(body: bytes) -> object:

@@ -8,14 +8,17 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from heatfleet.access import Caller
+from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
 from heatfleet.api.problems import problem_responses
 from heatfleet.api.schemas import Device, DeviceList, DeviceQuery, DeviceWithOrder, LastOrder
+from heatfleet.domain.access import ANYTHING
 from heatfleet.errors import BadQuery, NotFound
 from heatfleet.storage.base import DeviceFilter
 from heatfleet.wiring import Services
 
-router = APIRouter(tags=["devices"])
+router = APIRouter(tags=["devices"], route_class=opens_to("report"))
 
 
 @router.get(
@@ -27,12 +30,14 @@ def list_devices(query: Annotated[DeviceQuery, Query()], request: Request, respo
     """At most 100 devices a page, in the order they were first heard of; a device's place never changes."""
     once_only(request, *DeviceQuery.model_fields)
     services: Services = request.state.services
+    caller: Caller = request.state.caller
     now_ms = services.clock()
     page = services.store.devices(
         DeviceFilter(
             product_id=query.product_id,
             known=None if query.state is None else query.state == "known",
             on=None if query.switched is None else query.switched == "on",
+            bounds=caller.bounds or ANYTHING,
         ),
         now_ms=now_ms,
         position=0 if query.after is None else _position(query.after),
@@ -60,8 +65,9 @@ def get_device(
     """Product, last power and temperature with their times, known or silent now, and the last order."""
     services: Services = request.state.services
     now_ms = services.clock()
+    caller: Caller = request.state.caller
     state = services.store.device(device_id)
-    if state is None:
+    if state is None or not caller.covers(device_id, state.product_id):
         raise NotFound("this device has not been heard of, or not before the last rollup")
     device = DeviceWithOrder.of(state, known_after_ms=_known_after_ms(services, now_ms))
     order = services.ledger.last_order(device_id, now_ms)

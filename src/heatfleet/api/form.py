@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from heatfleet.api.batch import BATCH_BYTES_MAX, decode_batch
 from heatfleet.api.decode import Batch, decode_message
+from heatfleet.domain.access import Bounds
 from heatfleet.errors import BadMessage
 
 if sys.version_info >= (3, 14):
@@ -23,10 +24,11 @@ _opens_array = re.compile(rb"[ \t\r\n]*\[").match
 
 
 class BodyForm(NamedTuple):
-    """How the body is to be read; ``encoding`` is one of ``ENCODINGS`` or empty."""
+    """How the body is to be read; ``encoding`` is one of ``ENCODINGS`` or empty, ``bounds`` those of the caller."""
 
     ndjson: bool
     encoding: str
+    bounds: Bounds | None = None
 
 
 def decode(body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
@@ -34,8 +36,8 @@ def decode(body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
     if form.encoding:
         body = unpack(body, form.encoding)
     if form.ndjson or is_array(body):
-        return decode_batch(body, now_ms, oldest_ms, ndjson=form.ndjson)
-    return decode_message(body, now_ms, oldest_ms)
+        return decode_batch(body, now_ms, oldest_ms, ndjson=form.ndjson, bounds=form.bounds)
+    return decode_message(body, now_ms, oldest_ms, form.bounds)
 
 
 def is_array(body: bytes | bytearray) -> bool:

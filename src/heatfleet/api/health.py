@@ -5,11 +5,13 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from heatfleet.api.gate import opens_to
 from heatfleet.api.schemas import Liveness, Readiness
 from heatfleet.errors import Refused
 from heatfleet.wiring import Services
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=opens_to(None))
+metrics_router = APIRouter(tags=["health"], route_class=opens_to("metrics"))
 
 
 @router.head("/livez", include_in_schema=False)
@@ -41,7 +43,7 @@ def readyz(request: Request, response: Response) -> Readiness:
     return Readiness(status="unavailable" if reasons else "ready", reasons=reasons)
 
 
-@router.get(
+@metrics_router.get(
     "/metrics",
     summary="Everything measured, for Prometheus",
     response_class=PlainTextResponse,

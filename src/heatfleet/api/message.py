@@ -5,6 +5,7 @@ answer comes after the commit. A client that hangs up early does not undo what w
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 from starlette.datastructures import Headers
@@ -16,6 +17,7 @@ from heatfleet.api.body import JSON_TYPE, body_form, read_body
 from heatfleet.api.decode import Batch
 from heatfleet.api.decoders import Decoders
 from heatfleet.api.form import BodyForm, decode
+from heatfleet.api.gate import Gate
 from heatfleet.api.problems import PROBLEMS, BadRequest, answer, answer_error, slug_of
 from heatfleet.api.schemas import PartlyStored, Rejected
 from heatfleet.errors import HeatfleetError
@@ -46,13 +48,17 @@ class PostMessage:
     async def _take(self, scope: Scope, receive: Receive, services: Services) -> Response:
         if scope["method"] != "POST":
             raise BadRequest("method-not-allowed", "the method must be POST", {"Allow": "POST"})
-        form = body_form(Headers(scope=scope))
+        headers, gate = Headers(scope=scope), cast("Gate", scope["state"]["gate"])
+        caller = gate.admit(headers, scope["client"][0] if scope["client"] else "", "ingest")
+        form = body_form(headers, caller.bounds)
+        caller.check_messages()
         services.ingest.check()
         decoders: Decoders = scope["state"]["decoders"]
         with decoders.room.share() as take:
             body = await read_body(receive, form, take)
             now_ms = services.clock()
             batch = await _decode(decoders, body, form, now_ms, services.store.oldest_ms(now_ms))
+        caller.count_messages(batch.messages)
         if batch.readings:
             await services.ingest.write(batch.readings)
         count(services.metrics, [batch])

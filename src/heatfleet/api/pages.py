@@ -7,6 +7,7 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from heatfleet.api.gate import opens_to
 from heatfleet.api.problems import PROBLEMS, TABLE, problem_responses
 from heatfleet.api.schemas import ProblemList, ProblemOut
 from heatfleet.errors import NotFound
@@ -33,7 +34,7 @@ _OWN_ONLY = {
 }
 """The browser itself keeps these pages from asking any other host. The inline script is the framework's, fixed."""
 
-router = APIRouter()
+router = APIRouter(route_class=opens_to(None))
 
 
 @router.get("/", include_in_schema=False)

@@ -15,7 +15,7 @@ import structlog
 from starlette.responses import Response
 
 from heatfleet import errors
-from heatfleet.errors import BadMessage, BadQuery, HeatfleetError, Refused
+from heatfleet.errors import BadMessage, BadQuery, HeatfleetError, NotAllowed, Refused
 
 MEDIA_TYPE = "application/problem+json"
 SCHEMA_REF = "#/components/schemas/ProblemDocument"
@@ -121,6 +121,56 @@ TABLE = (
         error=errors.NotFound,
     ),
     Problem(
+        "needs-key",
+        401,
+        "An API key is needed",
+        "Send one in the header Authorization: Bearer heat_... Who runs the server makes it: `heatfleet keys create`.",
+    ),
+    Problem(
+        "bad-key",
+        401,
+        "Not a key that is good here",
+        "Check that the whole key was copied. One that has expired or was revoked is replaced by a new one.",
+    ),
+    Problem(
+        "missing-scope",
+        403,
+        "The key is not made for this",
+        "Ask for a key with the scope that `detail` names; the scopes of a key never change.",
+    ),
+    Problem(
+        "bound-key",
+        403,
+        "The key is for some devices only",
+        "Name a device, or a product, that the key is for.",
+    ),
+    Problem(
+        "foreign-device",
+        403,
+        "The device is not one of this key's",
+        "Send messages of the devices that the key was made for, or ask for a key for this one.",
+    ),
+    Problem(
+        "foreign-host",
+        421,
+        "Not a name of this server",
+        "Use a name or address that the server knows as its own; HEATFLEET_ALLOWED_HOSTS adds to them.",
+    ),
+    Problem(
+        "cross-site",
+        403,
+        "A page of another site has sent this",
+        "Without keys only programs and pages of this machine are served. With a key it does not matter.",
+    ),
+    Problem(
+        "over-limit",
+        429,
+        "More than this caller's share",
+        "Nothing was stored or sent. Send the same again after Retry-After seconds; a key may have a higher limit.",
+        retryable=True,
+        error=errors.TooMany,
+    ),
+    Problem(
         "malformed-request",
         400,
         "Not HTTP",
@@ -198,7 +248,7 @@ class BadRequest(HeatfleetError):
 
 def slug_of(error: HeatfleetError) -> str:
     """The problem that the error becomes; ``internal`` for one that must not reach a caller."""
-    if isinstance(error, BadMessage):
+    if isinstance(error, BadMessage | NotAllowed):
         return error.kind
     if isinstance(error, BadRequest):
         return error.slug
@@ -224,7 +274,7 @@ def answer_error(error: HeatfleetError) -> Response:
             # What a store says of itself names files of this machine; that is for the log and /readyz.
             detail = PROBLEMS[slug].advice if slug == "store-unavailable" else str(error)
             return answer(slug, detail, {"Retry-After": str(error.retry_after_s)})
-        case BadRequest():
+        case BadRequest() | NotAllowed():
             return answer(slug, str(error), error.headers)
         case _ if slug == "internal":
             return answer_defect(error)

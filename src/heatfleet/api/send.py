@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from heatfleet.api.decode import decode_json
+from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
 from heatfleet.api.problems import BadRequest, problem_responses
 from heatfleet.api.schemas import LastOrder
 from heatfleet.commands import Listener
+from heatfleet.domain.access import LOCAL, Actor
 from heatfleet.domain.commands import Audience
 from heatfleet.domain.messages import ID_PATTERN, ID_RULE, is_id
 from heatfleet.errors import BadMessage, BadQuery
@@ -30,7 +32,7 @@ EVENT_EXAMPLE = (
     "id: 1768068000000\n\n"
 )
 
-router = APIRouter(tags=["commands"])
+router = APIRouter(tags=["commands"], route_class=opens_to("command"))
 
 Id = Annotated[str, StringConstraints(strict=True, pattern=f"^{ID_PATTERN}$")]
 
@@ -54,6 +56,11 @@ class CommandOut(LastOrder):
     """An order as it stands now."""
 
     device_id: str
+
+
+def actor_of(request: Request) -> Actor:
+    """Who is calling, and from where."""
+    return Actor(LOCAL, request.client.host if request.client else "")
 
 
 async def _order(request: Request) -> Order:
@@ -121,7 +128,9 @@ async def send(
     A device nobody has heard of may be switched too.
     """
     services: Services = request.state.services
-    record = await services.commands.send(order.device_id, switch=order.switch, idempotency_key=idempotency_key)
+    record = await services.commands.send(
+        order.device_id, switch=order.switch, by=actor_of(request), idempotency_key=idempotency_key
+    )
     response.headers["Location"] = f"/commands/{record.command.command_id}"
     return Sent()
 

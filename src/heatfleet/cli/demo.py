@@ -59,17 +59,17 @@ def demo(
 
 async def _run(settings: "Settings", devices: int, start_ms: int) -> None:
     from heatfleet.cli.where import show_where_to_look
-    from heatfleet.client import Client, server_url
+    from heatfleet.client import Client, authorization, server_url
     from heatfleet.simulator import SimulationOptions
 
     stop = stop_on_signals()
     url = server_url(settings.host, settings.port)
     async with _server(settings, stop) as server:
-        with Client(url, timeout_s=5) as client:
+        with Client(url, api_key=settings.api_key, timeout_s=5) as client:
             if await _answers(client, stop):
                 show_where_to_look(url, seed=SEED)
                 options = SimulationOptions(devices=devices, start_ms=start_ms, url=url, seed=SEED)
-                await _live(options, client, server, stop)
+                await _live(options, client, server, stop, authorization(settings.api_key))
         if server.returncode is not None:
             raise HeatfleetError(f"the server ended by itself, with exit code {server.returncode}; see above")
     narrate(f"stopped; the data stays in {settings.store}, and the next run goes on with it")
@@ -119,7 +119,9 @@ async def _answers(client: "Client", stop: asyncio.Event) -> bool:
     return False
 
 
-async def _live(options: "SimulationOptions", client: "Client", server: Process, stop: asyncio.Event) -> None:
+async def _live(
+    options: "SimulationOptions", client: "Client", server: Process, stop: asyncio.Event, headers: dict[str, str]
+) -> None:
     from heatfleet.cli.progress import ProgressView
     from heatfleet.simulator import SimulatorError, run
 
@@ -127,7 +129,7 @@ async def _live(options: "SimulationOptions", client: "Client", server: Process,
     watcher = asyncio.create_task(today.watch())
     try:
         with ProgressView(options.start_ms, aside=lambda: today.words) as view:
-            await run(options, on_progress=view, stop=stop)
+            await run(options, on_progress=view, stop=stop, headers=headers)
     except SimulatorError:
         if server.returncode is None:  # without a server the fleet could not but fail
             raise

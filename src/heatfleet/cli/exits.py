@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from heatfleet.errors import BadMessage, BadQuery, HeatfleetError, KeyReused, NotFound, Refused, SetupError
+from heatfleet.errors import BadMessage, BadQuery, HeatfleetError, KeyReused, NotAllowed, NotFound, Refused, SetupError
 
 
 class ExitCode(IntEnum):
@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     PARTIAL = 3
     NOT_FOUND = 4
     TRY_AGAIN = 75
+    NOT_ALLOWED = 77
     CONFIGURATION = 78
     INTERRUPTED = 130
 
@@ -23,6 +24,7 @@ _CODES: tuple[tuple[type[HeatfleetError], ExitCode], ...] = (
     (BadQuery, ExitCode.USAGE),
     (KeyReused, ExitCode.USAGE),
     (NotFound, ExitCode.NOT_FOUND),
+    (NotAllowed, ExitCode.NOT_ALLOWED),
     (Refused, ExitCode.TRY_AGAIN),
     (SetupError, ExitCode.CONFIGURATION),
 )

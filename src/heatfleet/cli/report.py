@@ -62,7 +62,7 @@ def report(  # noqa: PLR0913  # one parameter for each option of the command
         "metric": metric,
         "interval": interval,
     }
-    with Client(address) as client:
+    with Client(address, api_key=settings.api_key) as client:
         if as_csv:
             for piece in client.report_csv(parameters):
                 sys.stdout.buffer.write(piece)

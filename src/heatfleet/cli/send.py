@@ -37,8 +37,8 @@ def send(
     """
     from heatfleet.client import Client
 
-    _, address = url_of(url)
-    with Client(address) as client:
+    settings, address = url_of(url)
+    with Client(address, api_key=settings.api_key) as client:
         location = client.send(device_id, switch=switch is Switch.ON, idempotency_key=idempotency_key)
         order = client.command(location)
     if as_json:

@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-from heatfleet.cli.terminal import narrate
-
 
 def serve(
     *,
@@ -20,16 +18,10 @@ def serve(
     $ heatfleet serve
     $ heatfleet serve --port 9000 --store sqlite:////srv/heatfleet/fleet.db
 
-    It makes the database if there is none, and runs the rollup beside itself.
+    It makes the database if there is none, and runs the rollup beside itself. On another address than this machine's
+    own it starts only once there are API keys: `heatfleet keys create`.
     """
-    from heatfleet.client import is_loopback
     from heatfleet.config import load_settings
     from heatfleet.server import run
 
-    settings = load_settings(host=host, port=port, store=store, bus=bus)
-    if not is_loopback(settings.host):
-        narrate(
-            f"heatfleet: warning: {settings.host} can be reached by other machines, and there are no keys yet: "
-            "whoever reaches it reads and switches the fleet. Put a proxy that checks callers in front."
-        )
-    run(settings)
+    run(load_settings(host=host, port=port, store=store, bus=bus))

@@ -108,7 +108,7 @@ def simulate(  # noqa: PLR0913  # one parameter for each option of the command
     except SimulatorError as error:
         raise typer.BadParameter(str(error)) from None
     settle_s = (_ROLLUP_S + settings.rollup_every_s if settle is None else settle) if verify else None
-    result, compared = asyncio.run(_live(options, settle_s))
+    result, compared = asyncio.run(_live(options, settle_s, settings.api_key))
     _tell(result, compared, as_json=as_json)
     raise typer.Exit(_code(result, compared))
 
@@ -130,24 +130,28 @@ def _fault_options(shares: dict[str, float | None], *, all_of_them: bool) -> "Fa
     return replace(base, **{f"{name}_share": share for name, share in shares.items() if share is not None})
 
 
-async def _live(options: "SimulationOptions", settle_s: float | None) -> "tuple[SimulationResult, VerifyResult | None]":
+async def _live(
+    options: "SimulationOptions", settle_s: float | None, api_key: str
+) -> "tuple[SimulationResult, VerifyResult | None]":
     """Run it; then, with a time for the report to settle, compare."""
     from heatfleet.cli.progress import ProgressView
+    from heatfleet.client import authorization
     from heatfleet.simulator import check_alone, run, verify
 
     _check_ready(options.url)
+    headers = authorization(api_key)
     if settle_s is not None:
-        await check_alone(options)
+        await check_alone(options, headers=headers)
     stop = stop_on_signals()
     with ProgressView(options.start_ms) as view:
-        result = await run(options, on_progress=view, stop=stop)
+        result = await run(options, on_progress=view, stop=stop, headers=headers)
     if stop.is_set() and options.end_ms is not None:
         narrate("stopped before its end; run the same again to finish it: nothing counts twice")
         raise typer.Exit(ExitCode.INTERRUPTED)
     if settle_s is None:
         return result, None
     narrate(f"comparing with the report, for up to {settle_s:.0f} s: the last readings may take a rollup to show")
-    return result, await verify(result.account, options.url, settle_s=settle_s)
+    return result, await verify(result.account, options.url, headers=headers, settle_s=settle_s)
 
 
 def stop_on_signals() -> asyncio.Event:

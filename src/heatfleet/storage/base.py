@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from heatfleet.domain.access import Actor, ApiKey, AuditEntry
+from heatfleet.domain.access import ANYTHING, Actor, ApiKey, AuditEntry, Bounds
 from heatfleet.domain.commands import Audience, Command, CommandRecord
 from heatfleet.storage.block import Block
 
@@ -67,6 +67,7 @@ class DeviceFilter:
     product_id: str | None = None
     known: bool | None = None
     on: bool | None = None
+    bounds: Bounds = ANYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,10 @@ class Store(Protocol):
         """Let go of files and locks; what was appended stays durable."""
 
 
+Outcome = tuple[str, Literal["published", "failed"]]
+"""The id of an order, and what became of it."""
+
+
 class Ledger(Protocol):
     """The memory of orders: which were accepted, what became of them. Every write is durable when it returns.
 
@@ -184,27 +189,37 @@ class Ledger(Protocol):
     """
 
     def accept(self, command: Command, *, by: Actor, idempotency_key: str | None = None) -> CommandRecord:
-        """Write the order down before it is published, and in the audit trail who gave it.
+        """``accept_many`` with one order."""
 
-        If the key stands for an equal order (device and switch) of the last 24 h that did not fail, that earlier
-        record is given back and nothing is written; if it stands for another order, ``KeyReused`` is raised.
+    def accept_many(
+        self, commands: Sequence[Command], *, by: Actor, idempotency_key: str | None = None
+    ) -> Sequence[CommandRecord]:
+        """Write orders down before they are published, all or none, and in the audit trail who gave them.
+
+        The key belongs to its actor. If it stands for equal orders (device and switch, one by one) of the last 24 h,
+        the earlier records are given back in place of those that did not fail, and the audit trail notes that they
+        were ``repeated``; if it stands for other orders, ``KeyReused`` is raised.
         """
 
     def settle(self, command_id: str, state: Literal["published", "failed"], at_ms: int) -> CommandRecord:
-        """Note what became of an accepted order; a published one gets the next ``sequence``.
+        """``settle_many`` with one order."""
 
-        Earlier unexpired orders of its device are ``superseded`` from then on. An order that is settled already
+    def settle_many(self, outcomes: Sequence[Outcome], at_ms: int) -> Sequence[CommandRecord]:
+        """Note what became of accepted orders, all or none; the published ones get the next sequences, in this order.
+
+        Earlier unexpired orders of their devices are ``superseded`` from then on. An order that is settled already
         stays as it is. Raises ``NotFound`` for an id never accepted.
         """
 
     def fail_unsettled(self, at_ms: int) -> int:
         """Settle every order that is still only accepted as failed; gives their number."""
 
-    def note(self, entry: AuditEntry) -> None:
-        """Add one line to the audit trail, which nobody can change or remove."""
+    def note(self, *entries: AuditEntry) -> None:
+        """Add lines to the audit trail, which nobody can change or remove."""
 
     def audit(
         self,
+        now_ms: int,
         *,
         since_ms: int = 0,
         until_ms: int | None = None,
@@ -213,9 +228,11 @@ class Ledger(Protocol):
         after: int = 0,
         limit: int = 1000,
     ) -> Sequence[tuple[int, AuditEntry]]:
-        """Lines of the audit trail with their numbers, in ascending order, from ``after`` on; orders as they stand now.
+        """Lines of the audit trail, each with its number, in ascending order from the one that comes ``after``.
 
-        ``subject`` is a device or key, ``actor`` the name of who acted; ``until_ms`` is exclusive.
+        ``subject`` is a device or key, ``actor`` the name of who acted; with both, lines that fit either are meant.
+        ``until_ms`` is exclusive. The result of an order that was accepted is its state at ``now_ms``. Asking does
+        not hold up those who write.
         """
 
     def command(self, command_id: str, now_ms: int) -> CommandRecord | None:

@@ -2,19 +2,22 @@
 
 import asyncio
 from collections import deque
+from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from heatfleet.access import Caller
 from heatfleet.api.decode import Batch
 from heatfleet.api.decoders import Decoders
 from heatfleet.api.door.guard import Guard
 from heatfleet.api.door.heads import HEAD_BYTES_MAX, REQUEST_LINE, Plain
 from heatfleet.api.form import decode
+from heatfleet.api.gate import Gate
 from heatfleet.api.message import IN_LOOP_BYTES_MAX
-from heatfleet.errors import BadMessage, Overloaded, Refused
+from heatfleet.errors import BadMessage, Refused, TooMany
 from heatfleet.wiring import Services
 
 
@@ -38,7 +41,7 @@ class Door(Guard):
         services: Services = app_state["services"]
         self._ingest, self._clock, self._oldest_ms = services.ingest, services.clock, services.store.oldest_ms
         self._decoders: Decoders = app_state["decoders"]
-        self._heads = self._hall.heads
+        self._heads, self._gate = self._hall.heads, cast("Gate", app_state["gate"])
         self._begun = b""  # a head that is not complete
         self._usual_head_bytes = 0  # most heads of a connection are equal, and need not be searched for their end
         self._plain: Plain | None = None  # the head of a body that is not complete
@@ -73,7 +76,7 @@ class Door(Guard):
                     return
                 self._usual_head_bytes = end - start
             self._begun = b""
-            if plain.length > IN_LOOP_BYTES_MAX and not self._makes_room(plain.length):
+            if plain.length > IN_LOOP_BYTES_MAX and not self._makes_room(plain):
                 self._hand_over(data[start:])  # there it is refused in the same words, whatever it costs
                 return
             start = end + plain.length
@@ -86,15 +89,16 @@ class Door(Guard):
             if start == size or self.transport.is_closing():
                 return
 
-    def _makes_room(self, size: int) -> bool:
+    def _makes_room(self, plain: Plain) -> bool:
         """Take room for a large body, if it would be taken at all."""
         if self._ingest.refusal() is not None:
             return False
         try:
-            self._decoders.room.take(size)
-        except Overloaded:
+            plain.caller.check_messages()
+            self._decoders.room.take(plain.length)
+        except Refused:
             return False
-        self._room_taken = size
+        self._room_taken = plain.length
         return True
 
     def _give_room_back(self) -> None:
@@ -106,7 +110,7 @@ class Door(Guard):
         # Looking at the line first spares the long way's heads a second parsing.
         if REQUEST_LINE.startswith(data[start : start + len(REQUEST_LINE)]):
             if end > 3:
-                plain = self._heads.learn(data[start:end])
+                plain = self._heads.learn(data[start:end], self._gate)
                 if plain is not None:
                     return plain
             elif len(data) - start < HEAD_BYTES_MAX:
@@ -132,29 +136,36 @@ class Door(Guard):
             self.due_s = inf
             self._hold(rest)
             now_ms = self._clock()
-            self._decoders.submit(pieces, plain.form, now_ms, self._oldest_ms(now_ms), self._decoded)
+            done = partial(self._decoded, plain.caller)
+            self._decoders.submit(pieces, plain.form, now_ms, self._oldest_ms(now_ms), done)
             return
         self._take(b"".join(pieces), plain)
         if rest:
             self._cut(rest)
 
-    def _decoded(self, result: Batch | BadMessage | Refused) -> None:
+    def _decoded(self, caller: Caller, result: Batch | BadMessage | Refused) -> None:
         """The large body is decoded, or refused; nothing came after it."""
         self._give_room_back()
         self._owed.pop()
         if isinstance(result, Batch):
+            caller.count_messages(result.messages)
             self._accept(result)
         else:
             self._deny(result)
 
     def _take(self, body: bytes, plain: Plain) -> None:
         """One whole request."""
+        caller = plain.caller
         try:
+            caller.check_messages()
             now_ms = self._clock()
             batch = decode(body, plain.form, now_ms, self._oldest_ms(now_ms))
+        except TooMany as error:
+            self._deny(error)
         except BadMessage as error:
             self._deny(self._ingest.refusal() or error)
         else:
+            caller.count_messages(batch.messages)
             self._accept(batch)
 
     def _accept(self, batch: Batch) -> None:

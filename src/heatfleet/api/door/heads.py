@@ -6,9 +6,11 @@ from typing import NamedTuple
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.datastructures import Headers
 
+from heatfleet.access import Caller
 from heatfleet.api.batch import BATCH_BYTES_MAX
 from heatfleet.api.body import body_form
 from heatfleet.api.form import BodyForm
+from heatfleet.api.gate import Gate
 from heatfleet.api.problems import BadRequest
 
 REQUEST_LINE = b"POST /message HTTP/1.1\r\n"
@@ -24,22 +26,24 @@ _is_host = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 
 
 class Plain(NamedTuple):
-    """What follows a plain head: so many bytes of a body in this form."""
+    """What follows a plain head: so many bytes of a body in this form, from this caller."""
 
     length: int
     form: BodyForm
+    caller: Caller
 
 
 class Heads(dict[bytes, Plain]):
     """The plain heads that were seen.
 
     The key is a head's exact bytes, and equal bytes parse equally: so a remembered verdict cannot be tricked, and a
-    lookup takes the place of parsing. Other heads are not kept, as anyone can make up any number of them.
+    lookup takes the place of parsing. Other heads are not kept, as anyone can make up any number of them. What is known
+    of API keys changes: then ``clear`` must be called.
     """
 
-    def learn(self, head: bytes) -> Plain | None:
+    def learn(self, head: bytes, gate: Gate) -> Plain | None:
         """Judge a head that was not seen before."""
-        plain = judge(head)
+        plain = judge(head, gate)
         if plain is not None:
             if len(self) == HEADS_MAX:
                 self.clear()
@@ -54,10 +58,11 @@ class _Fields(list[tuple[bytes, bytes]]):
         self.append((name.lower(), value))
 
 
-def judge(head: bytes) -> Plain | None:
+def judge(head: bytes, gate: Gate) -> Plain | None:
     """What this head, from its first byte to its empty line, stands for; ``None`` if it is not plain.
 
-    The parser that reads it is the one that reads all other requests, so there is one strictness.
+    A caller who is to be refused is not: the long way has the words for it. The parser that reads the head is the one
+    that reads all other requests, so there is one strictness.
     """
     fields = _Fields()
     try:
@@ -77,8 +82,12 @@ def judge(head: bytes) -> Plain | None:
     )
     if not plain:
         return None
+    headers = Headers(raw=fields)
+    caller = gate.knows(headers, "ingest")
+    if caller is None:
+        return None
     try:
-        return Plain(int(length), body_form(Headers(raw=fields)))
+        return Plain(int(length), body_form(headers, caller.bounds), caller)
     except BadRequest:
         return None
 

@@ -1,14 +1,18 @@
-"""The memory of orders in one SQLite file, ``<store>.d/ledger.db``; ``schema/ledger_001.sql`` shows its tables."""
+"""The memory of orders in one SQLite file, ``<store>.d/ledger.db``; ``schema/ledger_*.sql`` show its tables."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
+from heatfleet.domain.access import Actor, AuditEntry
 from heatfleet.domain.commands import Audience, Command, CommandRecord
 from heatfleet.errors import KeyReused, NotFound
+from heatfleet.storage.base import Outcome
+from heatfleet.storage.sqlite import audit
 from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
 
 KEY_LIFE_MS = 24 * 3_600_000
@@ -16,12 +20,14 @@ KEY_LIFE_MS = 24 * 3_600_000
 
 COMMAND = "SELECT * FROM command_record WHERE command_id = :command_id"
 
-COMMAND_OF_KEY = """SELECT * FROM command_record
-WHERE command_id = (SELECT command_id FROM idempotency_key WHERE key = :key)"""
+COMMANDS = """SELECT command_record.* FROM json_each(?) AS wanted
+JOIN command_record ON command_id = wanted.value ORDER BY wanted.key"""
 
-FORGET_OLD_KEYS = "DELETE FROM idempotency_key WHERE used_at_ms <= :now_ms - :life_ms"
+COMMAND_IDS_OF_KEY = "SELECT command_ids FROM idempotency_key WHERE actor = ? AND key = ?"
 
-REMEMBER_KEY = "INSERT OR REPLACE INTO idempotency_key VALUES (:key, :command_id, :now_ms)"
+FORGET_OLD_KEYS = "DELETE FROM idempotency_key WHERE used_at_ms <= ?"
+
+REMEMBER_KEY = "INSERT OR REPLACE INTO idempotency_key VALUES (?, ?, ?, ?)"
 
 ACCEPT = """INSERT INTO command (command_id, device_id, product_id, switch, issued_at_ms, expires_at_ms, state)
 VALUES (:command_id, :device_id, :product_id, :switch, :issued_at_ms, :expires_at_ms, 'accepted')"""
@@ -59,37 +65,77 @@ class SqliteLedger:
         self._turn = Lock()
         self._db = open_database(self._path, "ledger", writable=writable)
 
-    def accept(self, command: Command, *, idempotency_key: str | None = None) -> CommandRecord:
-        """Write the order down, unless the key already stands for an equal one that did not fail."""
+    def accept(self, command: Command, *, by: Actor, idempotency_key: str | None = None) -> CommandRecord:
+        """Write one order down; see ``accept_many``."""
+        return self.accept_many([command], by=by, idempotency_key=idempotency_key)[0]
+
+    def accept_many(
+        self, commands: Sequence[Command], *, by: Actor, idempotency_key: str | None = None
+    ) -> list[CommandRecord]:
+        """Write orders down, unless the key already stands for equal ones that did not fail."""
         with self._access(), transaction(self._db):
-            if idempotency_key is not None:
-                self._db.execute(FORGET_OLD_KEYS, {"now_ms": command.issued_at_ms, "life_ms": KEY_LIFE_MS})
-                earlier = self._one(COMMAND_OF_KEY, command.issued_at_ms, key=idempotency_key)
-                if earlier is not None:
-                    asked, known = command, earlier.command
-                    if (asked.device_id, asked.switch) != (known.device_id, known.switch):
-                        raise KeyReused("this Idempotency-Key was used for another order; take a new key")
-                    if earlier.state != "failed":
-                        return earlier
-                named = {"key": idempotency_key, "command_id": command.command_id}
-                self._db.execute(REMEMBER_KEY, {**named, "now_ms": command.issued_at_ms})
-            self._db.execute(ACCEPT, _columns(command))
-        return CommandRecord(command, "accepted", 0, None)
+            now_ms = max(command.issued_at_ms for command in commands)
+            earlier = self._of_key(by.name, idempotency_key, now_ms)
+            if earlier and _asked(commands) != _asked([record.command for record in earlier]):
+                raise KeyReused("this Idempotency-Key was used for another order; take a new key")
+            records = [
+                before
+                if before is not None and before.state != "failed"
+                else CommandRecord(command, "accepted", 0, None)
+                for command, before in zip_longest(commands, earlier)
+            ]
+            new = [
+                record.command for record, command in zip(records, commands, strict=True) if record.command is command
+            ]
+            if idempotency_key is not None and new:
+                command_ids = json.dumps([record.command.command_id for record in records])
+                self._db.execute(REMEMBER_KEY, (by.name, idempotency_key, command_ids, now_ms))
+            self._db.executemany(ACCEPT, map(_columns, new))
+            audit.note(self._db, _noted(commands, records, by))
+        return records
 
     def settle(self, command_id: str, state: Literal["published", "failed"], at_ms: int) -> CommandRecord:
-        """Note what became of an accepted order; one that is settled already stays as it is."""
+        """Note what became of one order; see ``settle_many``."""
+        return self.settle_many([(command_id, state)], at_ms)[0]
+
+    def settle_many(self, outcomes: Sequence[Outcome], at_ms: int) -> list[CommandRecord]:
+        """Note what became of accepted orders; one that is settled already stays as it is."""
         with self._access(), transaction(self._db):
-            self._db.execute(SETTLE, {"command_id": command_id, "state": state, "at_ms": at_ms})
-            record = self._one(COMMAND, at_ms, command_id=command_id)
-        if record is None:
-            raise NotFound("there is no order with this id; nothing was noted")
-        return record
+            named = [{"command_id": command_id, "state": state, "at_ms": at_ms} for command_id, state in outcomes]
+            self._db.executemany(SETTLE, named)
+            records = self._all([command_id for command_id, _ in outcomes], at_ms)
+            if len(records) < len(outcomes):
+                raise NotFound("there is no order with this id; nothing was noted")
+        return records
 
     def fail_unsettled(self, at_ms: int) -> int:
         """Settle every order that is still only accepted as failed; gives their number."""
         with self._access(), transaction(self._db):
             self._db.execute(FAIL_UNSETTLED, {"at_ms": at_ms})
             return self._db.changes()
+
+    def note(self, *entries: AuditEntry) -> None:
+        """Add lines to the audit trail."""
+        with self._access(), transaction(self._db):
+            audit.note(self._db, entries)
+
+    def audit(
+        self,
+        now_ms: int,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        subject: str | None = None,
+        actor: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+    ) -> list[tuple[int, AuditEntry]]:
+        """Lines of the audit trail."""
+        asked: audit.Named = {"now_ms": now_ms, "since_ms": since_ms, "until_ms": until_ms}
+        asked |= {"subject": subject, "actor": actor, "after": after}
+        # Read beside the writer, over a connection of its own: a long look must not hold up an order.
+        with unavailable_as_error(self._path), closing(open_database(self._path, "ledger", writable=False)) as beside:
+            return audit.lines(beside, asked, limit)
 
     def command(self, command_id: str, now_ms: int) -> CommandRecord | None:
         """One order as it stands now."""
@@ -117,6 +163,17 @@ class SqliteLedger:
         with self._access():
             self._db.close()
 
+    def _of_key(self, actor: str, key: str | None, now_ms: int) -> list[CommandRecord]:
+        """The orders that an actor's key stands for, none for a new one or without one."""
+        if key is None:
+            return []
+        self._db.execute(FORGET_OLD_KEYS, (now_ms - KEY_LIFE_MS,))
+        command_ids = self._db.execute(COMMAND_IDS_OF_KEY, (actor, key)).get
+        return [] if command_ids is None else self._all(json.loads(command_ids), now_ms)
+
+    def _all(self, command_ids: Sequence[str], now_ms: int) -> list[CommandRecord]:
+        return [_record(row, now_ms) for row in self._db.execute(COMMANDS, (json.dumps(command_ids),))]
+
     def _one(self, query: str, now_ms: int, **named: str) -> CommandRecord | None:
         row = self._db.execute(query, named).fetchone()
         return None if row is None else _record(row, now_ms)
@@ -125,6 +182,24 @@ class SqliteLedger:
     def _access(self) -> Iterator[None]:
         with self._turn, unavailable_as_error(self._path):
             yield
+
+
+def _asked(commands: Sequence[Command]) -> list[tuple[str, bool]]:
+    return [(command.device_id, command.switch) for command in commands]
+
+
+def _noted(commands: Sequence[Command], records: Sequence[CommandRecord], by: Actor) -> Iterator[AuditEntry]:
+    """One line for each order that was given, also for one that stands for an earlier one."""
+    for command, record in zip(commands, records, strict=True):
+        yield AuditEntry(
+            at_ms=command.issued_at_ms,
+            actor=by,
+            action="order",
+            subject=command.device_id,
+            detail="on" if command.switch else "off",
+            result="accepted" if record.command is command else "repeated",
+            command_id=record.command.command_id,
+        )
 
 
 def _columns(command: Command) -> dict[str, str | int | None]:

@@ -232,6 +232,7 @@ class SqliteStore:
                 f"SELECT d.id, d.{_STATE} FROM device d JOIN product p ON p.id = product"  # noqa: S608 - a constant
                 " WHERE d.id > ?1 AND (?2 IS NULL OR product = (SELECT id FROM product WHERE name = ?2))"
                 " AND ifnull((last_ms > ?3) = ?4, 1) AND ifnull((ifnull(power_w, 0) > 0) = ?5, 1)"
+                " AND substr(d.name, 1, length(?7)) = ?7 AND substr(p.name, 1, length(?8)) = ?8"
                 " ORDER BY d.id LIMIT ?6",
                 position,
                 wanted.product_id,
@@ -239,6 +240,7 @@ class SqliteStore:
                 wanted.known,
                 wanted.on,
                 limit + 1,
+                *wanted.bounds,
             )
         page = rows[:limit]
         return DevicePage([DeviceState(*row[1:]) for row in page], page[-1][0] if len(rows) > limit else None)

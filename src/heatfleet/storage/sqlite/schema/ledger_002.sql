@@ -47,9 +47,10 @@ CREATE TABLE audit (
     result     TEXT    NOT NULL,
     command_id TEXT               -- of an order: `command` tells what became of it
 ) STRICT;
+-- Of one device or key the lines are in order of entry already.
 CREATE INDEX audit_time ON audit (at_ms);
-CREATE INDEX audit_subject ON audit (subject, at_ms);
-CREATE INDEX audit_actor ON audit (actor, at_ms);
+CREATE INDEX audit_subject ON audit (subject);
+CREATE INDEX audit_actor ON audit (actor);
 
 CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN
     SELECT raise(ABORT, 'the audit trail is only ever added to');
@@ -62,3 +63,17 @@ CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit
 WHEN EXISTS (SELECT 1 FROM audit WHERE entry = new.entry) BEGIN
     SELECT raise(ABORT, 'the audit trail is only ever added to');
 END;
+
+-- An Idempotency-Key belongs to its caller, and stands for all orders of a request. Whoever called before there were
+-- keys was 'local'.
+ALTER TABLE idempotency_key RENAME TO idempotency_key_001;
+CREATE TABLE idempotency_key (
+    actor       TEXT    NOT NULL,
+    key         TEXT    NOT NULL,
+    command_ids TEXT    NOT NULL,  -- a JSON array, in the order of the request
+    used_at_ms  INTEGER NOT NULL,
+    PRIMARY KEY (actor, key)
+) STRICT;
+INSERT INTO idempotency_key SELECT 'local', key, json_array(command_id), used_at_ms FROM idempotency_key_001;
+DROP TABLE idempotency_key_001;
+CREATE INDEX idempotency_key_age ON idempotency_key (used_at_ms);

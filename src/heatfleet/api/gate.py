@@ -1,0 +1,95 @@
+"""At every route that is not for everybody: who calls, for which host, and whether a page of another site sent it."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.types import Receive, Send
+from starlette.types import Scope as Request
+
+from heatfleet.access import Access, Caller
+from heatfleet.domain.access import Scope
+from heatfleet.errors import NotAllowed
+
+_OWN_NAMES = ("localhost", "127.0.0.1", "::1")
+_SENT_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+"""What a proxy adds: then a caller who seems to be on this machine may be anywhere."""
+
+Refused = Callable[[Caller, str, str], Awaitable[None]]
+
+
+class Gate:
+    """Lets requests in.
+
+    A server without keys has nothing but where a request comes from, and a browser on its machine runs the pages of
+    strangers: so it serves requests to names of its own only (a stranger's name may lead here too: DNS rebinding), none
+    that a page of another site sent, and none that came through a proxy. With keys none of that matters, as no browser
+    adds them by itself; then ``allowed_hosts`` is held to if there are any.
+    """
+
+    def __init__(self, access: Access, *, host: str, allowed_hosts: frozenset[str]) -> None:
+        self.access = access
+        self._named = allowed_hosts
+        self._own = frozenset((*_OWN_NAMES, host.lower())) | allowed_hosts
+
+    def knows(self, headers: Headers, scope: Scope) -> Caller | None:
+        """Who calls, if there is nothing to object to; nothing is counted."""
+        if self._objection(headers) is not None:
+            return None
+        caller = self.access.knows(headers.get("authorization"))
+        return caller if caller is not None and caller.key.may(scope) else None
+
+    def admit(self, headers: Headers, address: str, scope: Scope) -> Caller:
+        """Who calls; raises ``NotAllowed``, and ``TooMany`` for one who tries wrong keys."""
+        if objection := self._objection(headers):
+            raise objection
+        caller = self.access.admit(headers.get("authorization"), address)
+        caller.expect(scope)
+        return caller
+
+    def _objection(self, headers: Headers) -> NotAllowed | None:
+        is_open = self.access.is_open
+        hosts = self._own if is_open else self._named
+        host = headers.get("host", "").lower()
+        if hosts and "*" not in hosts and _name_of(host) not in hosts:
+            return NotAllowed("foreign-host", "Host names another server; HEATFLEET_ALLOWED_HOSTS adds names")
+        if len(headers.getlist("authorization")) > 1:
+            return NotAllowed("bad-key", "the header Authorization may be given once only")
+        if not is_open:
+            return None
+        if any(name in headers for name in _SENT_ON):
+            return NotAllowed("needs-key", "this came through a proxy: make keys with `heatfleet keys create`")
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
+            return NotAllowed("cross-site", "a page of another site has sent this; that needs a key")
+        return None
+
+
+def _name_of(host: str) -> str:
+    """The host without its port and brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+class GatedRoute(APIRoute):
+    """A route that says for whom it is. ``needs`` is the scope, ``None`` for everybody; made by ``opens_to``."""
+
+    needs: Scope | None
+
+    async def handle(self, scope: Request, receive: Receive, send: Send) -> None:
+        """Serve a request, once it is known whose it is: before anything of its body is read."""
+        if self.needs is not None:
+            gate: Gate = scope["state"]["gate"]
+            client = scope["client"]
+            scope["state"]["caller"] = gate.admit(Headers(scope=scope), client[0] if client else "", self.needs)
+        await super().handle(scope, receive, send)
+
+
+def opens_to(needed: Scope | None) -> type[GatedRoute]:
+    """The class of routes that need this scope, for ``APIRouter(route_class=...)``; ``None``: all may come."""
+
+    class Route(GatedRoute):
+        needs = needed
+
+    return Route
