@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import typer
@@ -14,7 +15,7 @@ from tests.cli.conftest import Run
 
 def every_command() -> list[tuple[str, ...]]:
     """The words that name each command."""
-    walk = [((), typer.main.get_command(commands()))]
+    walk: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(commands()))]
     for words, command in walk:
         walk += [((*words, word), child) for word, child in getattr(command, "commands", {}).items()]
     return [words for words, _ in walk]

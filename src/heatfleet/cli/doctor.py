@@ -167,7 +167,7 @@ def _rollup(lag_ms: int, as_of_ms: int, every_s: float) -> Check:
 def _keys(settings: "Settings", now_ms: int) -> Check:
     """Whether those who need a key have one that goes on."""
     from heatfleet.cli.key_words import to_look_after
-    from heatfleet.client import is_loopback
+    from heatfleet.config import is_loopback
     from heatfleet.storage import open_key_ring
 
     keys: Sequence[ApiKey] = ()

@@ -27,6 +27,8 @@ _OPENS = {
     "admin": "admin opens everything: all heaters, all reports, the audit trail; it is for people, not for devices",
     "command:bulk": "command:bulk switches as many heaters as it likes with one request",
 }
+_LIMIT_MAX = 10_000_000
+"""As that of the settings whose place a key's own limits take."""
 _PIPE_COLUMNS = 10_000
 
 
@@ -64,10 +66,15 @@ def create(  # noqa: PLR0913  # one parameter for each option of the command
     ] = None,
     messages_per_s: Annotated[
         int | None,
-        typer.Option(min=0, help="Messages it may send a second; 0: any number. Else as the settings say."),
+        typer.Option(
+            min=0, max=_LIMIT_MAX, help="Messages it may send a second; 0: any number. Else as the settings say."
+        ),
     ] = None,
     commands_per_min: Annotated[
-        int | None, typer.Option(min=0, help="Orders it may give a minute; 0: any number. Else as the settings say.")
+        int | None,
+        typer.Option(
+            min=0, max=_LIMIT_MAX, help="Orders it may give a minute; 0: any number. Else as the settings say."
+        ),
     ] = None,
     store: StoreUrl = None,
     as_json: AsJson = False,

@@ -9,9 +9,10 @@ from typing import Any
 
 import apsw
 
-from heatfleet.domain.access import SCOPES, Actor, ApiKey, Bounds
+from heatfleet.domain.access import SCOPES, Actor, ApiKey, AuditEntry, Bounds
 from heatfleet.domain.commands import rfc3339
 from heatfleet.errors import NotFound, StoreUnavailable
+from heatfleet.storage.sqlite.audit import note
 from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
 
 KEYS = """SELECT key_id, digest, name, scopes, device_prefix, product_prefix, messages_per_s, commands_per_min,
@@ -34,9 +35,6 @@ REPLACED = "UPDATE api_key SET replaced_by = :replaced_by, expires_at_ms = :expi
 REVOKE = "UPDATE api_key SET revoked_at_ms = :at_ms WHERE key_id = :key_id"
 
 USED = "UPDATE api_key SET used_at_ms = max(coalesce(used_at_ms, 0), :at_ms) WHERE key_id = :key_id"
-
-NOTE = """INSERT INTO audit (at_ms, actor, address, action, subject, detail, result)
-VALUES (:at_ms, :actor, :address, :action, :subject, :detail, 'done')"""
 
 
 class SqliteKeyRing:
@@ -113,8 +111,7 @@ class SqliteKeyRing:
         self._note(key.created_at_ms, by, "key-create", key.key_id, detail)
 
     def _note(self, at_ms: int, by: Actor, action: str, subject: str, detail: str) -> None:
-        told = {"at_ms": at_ms, "actor": by.name, "address": by.address}
-        self._db.execute(NOTE, {**told, "action": action, "subject": subject, "detail": detail})
+        note(self._db, [AuditEntry(at_ms, by, action, subject, detail, "done")])
 
     @contextmanager
     def _access(self) -> Iterator[None]:
