@@ -203,7 +203,7 @@ def test_a_ledger_that_does_not_write(frozen: tuple[TestClient, list[int]], monk
         raise StoreUnavailable("the disk is full", retry_after_s=5)
 
     client, _ = frozen
-    monkeypatch.setattr(client.app_state["services"].ledger, "accept", full)
+    monkeypatch.setattr(client.app_state["services"].ledger, "accept_many", full)
     answer = client.post("/send", json={"device_id": "d1", "switch": True})
 
     assert (503, "/problems/store-unavailable") == (answer.status_code, answer.json()["type"])

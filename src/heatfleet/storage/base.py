@@ -168,6 +168,9 @@ class Store(Protocol):
     def devices(self, wanted: DeviceFilter, *, now_ms: int, position: int = 0, limit: int = 100) -> DevicePage:
         """At most ``limit`` devices that fit, in order of their first appearance, after ``position``."""
 
+    def products(self, device_ids: Sequence[str]) -> Mapping[str, str]:
+        """The product that each of these devices was last heard as; those never heard of are left out."""
+
     def status(self, now_ms: int) -> StoreStatus:
         """How far the figures have come."""
 
