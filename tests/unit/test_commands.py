@@ -11,7 +11,7 @@ from heatfleet.domain.commands import Command, CommandRecord
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.errors import BusUnavailable, KeyReused, NotFound, StoreUnavailable
 from heatfleet.storage import open_ledger
-from heatfleet.storage.base import Outcome
+from heatfleet.storage.base import Settled
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite.ledger import SqliteLedger
 from tests.unit.gated_desk import BY, NOW_MS, TTL_S, devices, open_office
@@ -22,7 +22,7 @@ class ForgetfulLedger(SqliteLedger):
 
     fails = 1
 
-    def settle_many(self, outcomes: Sequence[Outcome], at_ms: int) -> list[CommandRecord]:
+    def settle_many(self, outcomes: Sequence[Settled], at_ms: int) -> list[CommandRecord]:
         """Fail once, then settle."""
         if self.fails:
             self.fails -= 1

@@ -4,8 +4,8 @@
 ``refusals``   orders that were refused, on their way into the audit trail
 """
 
-from heatfleet.commands.desk import CommandDesk, Sent
+from heatfleet.commands.desk import UNKNOWN_ORDER, CommandDesk, Outcome
 from heatfleet.commands.listener import WAITING_MAX, Listener
 from heatfleet.commands.refusals import NOTES_MAX
 
-__all__ = ["NOTES_MAX", "WAITING_MAX", "CommandDesk", "Listener", "Sent"]
+__all__ = ["NOTES_MAX", "UNKNOWN_ORDER", "WAITING_MAX", "CommandDesk", "Listener", "Outcome"]

@@ -20,10 +20,12 @@ from heatfleet.domain.commands import Audience, Command, CommandRecord
 from heatfleet.errors import BusUnavailable, NotFound
 from heatfleet.messaging.base import Bus
 from heatfleet.metrics import Metrics
-from heatfleet.storage.base import Ledger, Outcome, Store
+from heatfleet.storage.base import Ledger, Settled, Store
 
-Sent = CommandRecord | BusUnavailable
+Outcome = CommandRecord | BusUnavailable
 """What became of one of many orders: its record, or why the bus did not accept it."""
+
+UNKNOWN_ORDER = "there is no order with this id"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,7 +59,7 @@ class CommandDesk:
         # One thread, so that what the ledger settles first is also told first: a listener never goes back.
         self._ledger_thread = ThreadPoolExecutor(1, thread_name_prefix="heatfleet-ledger")
         self._refusals = Refusals(self._ledger_thread, ledger.note)
-        self._under_way: dict[str, asyncio.Task[Mapping[str, Sent]]] = {}
+        self._under_way: dict[str, asyncio.Task[Mapping[str, Outcome]]] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listeners = Listeners()
 
@@ -88,7 +90,7 @@ class CommandDesk:
 
     async def send_many(
         self, orders: Sequence[tuple[str, bool]], *, by: Actor, idempotency_key: str | None = None
-    ) -> Sequence[Sent]:
+    ) -> Sequence[Outcome]:
         """Send orders, each a device and its switch; gives for each what became of it, as ``send`` does.
 
         They are written down together, and together it is noted what became of them; of two for one device the later
@@ -108,11 +110,12 @@ class CommandDesk:
             for device_id, switch in orders
         ]
         records = await self._in_ledger(self._ledger.accept_many, commands, by=by, idempotency_key=idempotency_key)
-        for command, record in zip(commands, records, strict=True):
-            self._count("accepted" if record.command is command else "repeated")
+        new = sum(record.command is command for command, record in zip(commands, records, strict=True))
+        self._count("accepted", new)
+        self._count("repeated", len(records) - new)
         accepted = [record.command for record in records if record.state == "accepted"]
         self._start([command for command in accepted if command.command_id not in self._under_way])
-        sent: dict[str, Sent] = {}
+        sent: dict[str, Outcome] = {}
         for task in {self._under_way[command.command_id] for command in accepted}:
             # A request that is given up, or repeated meanwhile, neither stops the orders nor sends them again.
             sent |= await asyncio.shield(task)
@@ -120,7 +123,7 @@ class CommandDesk:
 
     def note_refused(self, device_id: str, *, switch: bool, by: Actor, slug: str) -> None:
         """Have it noted, soon, that an order was refused with this problem: it never fails, and nobody waits for it."""
-        self._count("refused")
+        self._count("refused", 1)
         detail = "on" if switch else "off"
         self._refusals.note(AuditEntry(self._clock(), by, "order", device_id, detail, result=slug))
 
@@ -128,7 +131,7 @@ class CommandDesk:
         """An order as it stands now; ``NotFound`` for an id never given."""
         record = await self._in_ledger(self._ledger.command, command_id, self._clock())
         if record is None:
-            raise NotFound("there is no order with this id")
+            raise NotFound(UNKNOWN_ORDER)
         return record
 
     @asynccontextmanager
@@ -154,13 +157,13 @@ class CommandDesk:
             self._under_way |= dict.fromkeys([command.command_id for command in commands], task)
             task.add_done_callback(lambda done: self._finish(commands, done))
 
-    def _finish(self, commands: Sequence[Command], task: asyncio.Task[Mapping[str, Sent]]) -> None:
+    def _finish(self, commands: Sequence[Command], task: asyncio.Task[Mapping[str, Outcome]]) -> None:
         for command in commands:
             del self._under_way[command.command_id]
         if not task.cancelled():
             task.exception()  # whoever still waits gets it too; if nobody does, it is no news for the log
 
-    async def _publish(self, commands: Sequence[Command]) -> Mapping[str, Sent]:
+    async def _publish(self, commands: Sequence[Command]) -> Mapping[str, Outcome]:
         """Hand orders to the bus and settle them, before the deadline or not at all.
 
         Orders of one device take turns: the bus and the ledger agree on which is the last, and the last one wins. Who
@@ -193,17 +196,19 @@ class CommandDesk:
     async def _settle(
         self, commands: Sequence[Command], refusals: Sequence[BusUnavailable | None]
     ) -> Sequence[CommandRecord]:
-        outcomes: list[Outcome] = [
+        settled: list[Settled] = [
             (command.command_id, "published" if refusal is None else "failed")
             for command, refusal in zip(commands, refusals, strict=True)
         ]
-        records = await self._in_ledger(self._ledger.settle_many, outcomes, self._clock())
-        for _, state in outcomes:
-            self._count(state)
+        records = await self._in_ledger(self._ledger.settle_many, settled, self._clock())
+        published = refusals.count(None)
+        self._count("published", published)
+        self._count("failed", len(settled) - published)
         return records
 
-    def _count(self, state: str) -> None:
-        self._metrics.commands.labels(state).inc()
+    def _count(self, state: str, orders: int) -> None:
+        if orders:
+            self._metrics.commands.labels(state).inc(orders)
 
     async def _in_ledger(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         work = self._ledger_thread.submit(call, *args, **kwargs)

@@ -181,7 +181,7 @@ class Store(Protocol):
         """Let go of files and locks; what was appended stays durable."""
 
 
-Outcome = tuple[str, Literal["published", "failed"]]
+Settled = tuple[str, Literal["published", "failed"]]
 """The id of an order, and what became of it."""
 
 
@@ -207,7 +207,7 @@ class Ledger(Protocol):
     def settle(self, command_id: str, state: Literal["published", "failed"], at_ms: int) -> CommandRecord:
         """``settle_many`` with one order."""
 
-    def settle_many(self, outcomes: Sequence[Outcome], at_ms: int) -> Sequence[CommandRecord]:
+    def settle_many(self, outcomes: Sequence[Settled], at_ms: int) -> Sequence[CommandRecord]:
         """Note what became of accepted orders, all or none; the published ones get the next sequences, in this order.
 
         Earlier unexpired orders of their devices are ``superseded`` from then on. An order that is settled already
