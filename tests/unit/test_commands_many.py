@@ -86,7 +86,7 @@ async def test_the_later_of_two_orders_for_one_device_wins(tmp_path: Path) -> No
 
 
 async def test_orders_are_on_disk_before_the_bus_gets_them(tmp_path: Path) -> None:
-    """While the bus has not answered all are accepted, in the audit trail too, and nobody is told that they are sent."""
+    """While the bus has not answered all are accepted, in the audit trail too, and nobody is told "sent"."""
     async with open_office(tmp_path) as office:
         office.bus.gate.clear()
         sending = asyncio.create_task(sent(office, on("d1", "d2")))
