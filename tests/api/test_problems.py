@@ -50,10 +50,10 @@ def test_what_is_not_there_is_a_problem_too(shared_server: RunningServer) -> Non
         assert "application/problem+json" == answer.headers["content-type"]
 
 
-def test_a_small_body_is_64_kib_at_most(shared_server: RunningServer) -> None:
+def test_orders_have_256_kib_at_most(shared_server: RunningServer) -> None:
     """Other routes refuse large bodies with 413, announced or not."""
-    body = b'{"device_id": "d1", "switch": true, "note": "' + b"x" * 65_536 + b'"}'
-    for content in (body, iter([body[:40_000], body[40_000:]])):
+    body = b'{"device_id": "d1", "switch": true, "note": "' + b"x" * 262_144 + b'"}'
+    for content in (body, iter([body[:140_000], body[140_000:]])):
         answer = shared_server.client.post("/send", content=content, headers={"Content-Type": "application/json"})
 
         assert (413, "/problems/too-large") == (answer.status_code, answer.json()["type"])

@@ -10,7 +10,7 @@ from heatfleet.api.body import JSON_TYPE, NDJSON_TYPES
 from heatfleet.api.gate import NEEDS, REFUSALS
 from heatfleet.api.message import PATH
 from heatfleet.api.problems import problem_responses
-from heatfleet.api.schemas import Message, PartlyStored, ProblemDocument, Stored
+from heatfleet.api.schemas import ManySent, Message, Order, PartlyStored, ProblemDocument, Sent, Stored
 from heatfleet.domain.messages import BIZ_CODE
 
 _FRAMEWORKS_OWN = ("HTTPValidationError", "ValidationError")
@@ -56,9 +56,10 @@ _PROBLEMS = (
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """The framework's document with POST /message first, and problems instead of its own errors."""
     references, schemas = msgspec.json.schema_components(
-        [Message, Stored, PartlyStored, ProblemDocument], ref_template="#/components/schemas/{name}"
+        [Message, Stored, PartlyStored, ProblemDocument, Order, Sent, ManySent],
+        ref_template="#/components/schemas/{name}",
     )
-    message, stored, partly_stored, _ = references
+    message, stored, partly_stored, *_ = references
     document["paths"] = {"/message": {"post": _post_message(message, [stored, partly_stored])}} | document["paths"]
     own = {
         name: schema

@@ -83,15 +83,16 @@ TABLE = (
     Problem(
         "all-rejected",
         422,
-        "No message of the batch can be taken",
-        "Nothing was stored. `rejected` names what is wrong with each message, by its index in the batch.",
+        "Nothing of the batch can be taken",
+        "Nothing was stored or sent. `rejected` names what is wrong with each message or order, by its index in the "
+        "batch.",
     ),
     Problem(
         "too-large",
         413,
         "Too large",
-        "One message may have 256 KiB, a batch 8 MiB and 10000 messages, unpacked; other bodies 64 KiB. "
-        "Send it in parts.",
+        "One message may have 256 KiB, a batch 8 MiB and 10000 messages, unpacked; POST /send 256 KiB and 1000 orders; "
+        "other bodies 64 KiB. Send it in parts.",
     ),
     Problem(
         "unsupported-type",

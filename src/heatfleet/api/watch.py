@@ -10,6 +10,7 @@ from heatfleet.wiring import Services
 UNKNOWN_ROUTE = "unknown"
 """Stands for every path that is no route: a metric must not grow with what callers make up."""
 SMALL_BODY_BYTES_MAX = 64 * 1024
+MANY_ORDERS_BYTES_MAX = 256 * 1024
 
 
 class Watch:
@@ -47,7 +48,7 @@ class Watch:
 
 
 class SmallBodies:
-    """Refuses bodies above 64 KiB with 413, as soon as a route reads them."""
+    """Refuses bodies above 64 KiB, or 256 KiB for POST /send, with 413, as soon as a route reads them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -58,15 +59,16 @@ class SmallBodies:
             await self._app(scope, receive, send)
             return
         announced = int(Headers(scope=scope).get("content-length", 0))
+        size_max = MANY_ORDERS_BYTES_MAX if scope["path"] == "/send" else SMALL_BODY_BYTES_MAX
         received = 0
 
         async def receive_bounded() -> Message:
             nonlocal received
-            if announced > SMALL_BODY_BYTES_MAX:
+            if announced > size_max:
                 raise _too_large()
             event = await receive()
             received += len(event.get("body", b""))
-            if received > SMALL_BODY_BYTES_MAX:
+            if received > size_max:
                 raise _too_large()
             return event
 

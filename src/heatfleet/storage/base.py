@@ -168,6 +168,9 @@ class Store(Protocol):
     def devices(self, wanted: DeviceFilter, *, now_ms: int, position: int = 0, limit: int = 100) -> DevicePage:
         """At most ``limit`` devices that fit, in order of their first appearance, after ``position``."""
 
+    def products(self, device_ids: Sequence[str]) -> Mapping[str, str]:
+        """The product that each of these devices was last heard as; those never heard of are left out."""
+
     def status(self, now_ms: int) -> StoreStatus:
         """How far the figures have come."""
 
@@ -178,7 +181,7 @@ class Store(Protocol):
         """Let go of files and locks; what was appended stays durable."""
 
 
-Outcome = tuple[str, Literal["published", "failed"]]
+Settled = tuple[str, Literal["published", "failed"]]
 """The id of an order, and what became of it."""
 
 
@@ -204,7 +207,7 @@ class Ledger(Protocol):
     def settle(self, command_id: str, state: Literal["published", "failed"], at_ms: int) -> CommandRecord:
         """``settle_many`` with one order."""
 
-    def settle_many(self, outcomes: Sequence[Outcome], at_ms: int) -> Sequence[CommandRecord]:
+    def settle_many(self, outcomes: Sequence[Settled], at_ms: int) -> Sequence[CommandRecord]:
         """Note what became of accepted orders, all or none; the published ones get the next sequences, in this order.
 
         Earlier unexpired orders of their devices are ``superseded`` from then on. An order that is settled already

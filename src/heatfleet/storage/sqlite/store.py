@@ -18,6 +18,7 @@ from heatfleet.domain.slots import DAY_MS, SLOT_MS, SLOTS_PER_HOUR, slot_of
 from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Rollup, StoreStatus
 from heatfleet.storage.block import Block
+from heatfleet.storage.sqlite import devices
 from heatfleet.storage.sqlite.carried import Carried
 from heatfleet.storage.sqlite.connect import (
     exclusive,
@@ -43,7 +44,6 @@ SELECT unhex(group_concat(printf('%016x%016x%016x%016x%016x%016x%016x%016x', slo
 FROM slot_sum WHERE product = (SELECT id FROM product WHERE name = ?) AND slot >= ? AND slot < ?"""
 """All rows as one value, eight numbers of 64 bits a row. A year is 35,000 rows: fetched one by one, each would be a
 turn of the interpreter lock with the requests of the server, and their 280,000 numbers would each become an object."""
-_STATE = "name, p.name, power_w, power_ms, temperature_c, temperature_ms, last_ms"
 
 
 class SqliteStore:
@@ -217,33 +217,18 @@ class SqliteStore:
     def device(self, device_id: str) -> DeviceState | None:
         """One device's state; see ``Store.device``."""
         with self._reading() as connection:
-            rows = select(
-                connection,
-                f"SELECT d.{_STATE} FROM device d JOIN product p ON p.id = product WHERE d.name = ?",  # noqa: S608 - a constant
-                device_id,
-            )
-        return DeviceState(*rows[0]) if rows else None
+            return devices.device(connection, device_id)
 
     def devices(self, wanted: DeviceFilter, *, now_ms: int, position: int = 0, limit: int = 100) -> DevicePage:
         """Some devices that fit a filter; see ``Store.devices``."""
+        known_after_ms = now_ms - self._hold_ms
         with self._reading() as connection:
-            rows = select(
-                connection,
-                f"SELECT d.id, d.{_STATE} FROM device d JOIN product p ON p.id = product"  # noqa: S608 - a constant
-                " WHERE d.id > ?1 AND (?2 IS NULL OR product = (SELECT id FROM product WHERE name = ?2))"
-                " AND ifnull((last_ms > ?3) = ?4, 1) AND ifnull((ifnull(power_w, 0) > 0) = ?5, 1)"
-                " AND substr(d.name, 1, length(?7)) = ?7 AND substr(p.name, 1, length(?8)) = ?8"
-                " ORDER BY d.id LIMIT ?6",
-                position,
-                wanted.product_id,
-                now_ms - self._hold_ms,
-                wanted.known,
-                wanted.on,
-                limit + 1,
-                *wanted.bounds,
-            )
-        page = rows[:limit]
-        return DevicePage([DeviceState(*row[1:]) for row in page], page[-1][0] if len(rows) > limit else None)
+            return devices.devices(connection, wanted, known_after_ms=known_after_ms, position=position, limit=limit)
+
+    def products(self, device_ids: Sequence[str]) -> dict[str, str]:
+        """What devices were last heard as; see ``Store.products``."""
+        with self._reading() as connection:
+            return devices.products(connection, device_ids)
 
     def status(self, now_ms: int) -> StoreStatus:
         """How far the figures have come; see ``Store.status``."""
