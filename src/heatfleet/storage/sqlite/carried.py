@@ -18,6 +18,7 @@ from heatfleet.storage.sqlite.connect import open_database, open_if_there, selec
 CARRIED_PART_SHIFT = 15
 """A part is 32,768 devices: at most 1.6 MB."""
 _ROW = np.dtype([("device", "<u4"), ("time_ms", "<i8"), ("code", "u1"), ("value", "<f8"), ("product", "<u4")])
+ROW_BYTES = _ROW.itemsize
 
 
 class Carried:

@@ -127,17 +127,12 @@ class SqliteStore:
 
     @contextmanager
     def _reckoner(self) -> Iterator[Reckoner]:
-        deadline_s = time.monotonic() + ROLLUP_WAIT_S
         with ExitStack() as held:
-            while True:
-                try:
-                    held.enter_context(exclusive(self._folder / "rollup.lock"))
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline_s:
-                        msg = f"another rollup ({error}) is at work on {self._path}; try again when it is done"
-                        raise StoreUnavailable(msg, retry_after_s=ROLLUP_WAIT_S) from error
-                    time.sleep(0.05)
+            try:
+                held.enter_context(exclusive(self._folder / "rollup.lock", within_s=ROLLUP_WAIT_S))
+            except BlockingIOError as error:
+                msg = f"another rollup ({error}) is at work on {self._path}; try again when it is done"
+                raise StoreUnavailable(msg, retry_after_s=ROLLUP_WAIT_S) from error
             if self._kept_reckoner is None:
                 self._kept_reckoner = Reckoner(self._path, self._folder, self._hold_ms)
             try:
