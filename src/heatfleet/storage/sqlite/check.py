@@ -138,7 +138,7 @@ class Checker:
         following = first
         for seq, count, body in connection.execute("SELECT seq, readings, body FROM journal ORDER BY seq"):
             if seq != following:
-                yield f"rows {following} to {seq - 1} are not there"
+                yield f"row {seq} stands where row {following} belongs"
             if not self._quick and len(unpack(body).code) != count:
                 yield f"row {seq} has another number of readings than it tells"
             following = seq + 1

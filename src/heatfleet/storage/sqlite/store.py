@@ -18,7 +18,7 @@ from heatfleet.domain.slots import DAY_MS, SLOT_MS, SLOTS_PER_HOUR, slot_of
 from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Rollup, StoreStatus
 from heatfleet.storage.block import Block
-from heatfleet.storage.sqlite.carried import Carried
+from heatfleet.storage.sqlite.carried import Carried, bring_up_to_date
 from heatfleet.storage.sqlite.connect import (
     exclusive,
     open_database,
@@ -81,6 +81,7 @@ class SqliteStore:
             store = make_main_file(self._path, self._hold_ms, ages)
             with closing(DayFiles(self._folder, store=store, writable=True)) as days:
                 days.check()
+            bring_up_to_date(self._folder)
             with closing(Carried(self._folder, store=store)) as carried:
                 self._oldest_ms = max(TIME_MIN_MS, carried.from_ms() + DAY_MS)
             with self._reading() as connection:
