@@ -6,6 +6,7 @@ any thread. Times are milliseconds since the epoch, slots are those of ``domain.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -100,6 +101,30 @@ class StoreStatus:
     lag_ms: int
     devices: int
     kept_from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of a store: its ``folder``, the ``main`` file in it, and the bytes of each file by its name in there.
+
+    ``left_out`` names files that were found in the store's folder and are none of its own.
+    """
+
+    folder: Path
+    main: Path
+    files: Mapping[str, int]
+    left_out: Sequence[str]
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """One file of a store looked at: whether it is ``sound``, what was found, and what to do where it is not."""
+
+    name: str
+    sound: bool
+    found: str
+    fix: str = ""
 
 
 class Ages(NamedTuple):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,6 +16,10 @@ from heatfleet.errors import SetupError, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 PAGE_BYTES = 8_192
+SQLITE_MIN = (3, 51, 3)
+"""Those from 3.7.0 on before it can damage a file that two connections write or checkpoint: https://sqlite.org/wal.html."""
+_LOOK_S = 0.02
+"""How often somebody who waits for a lock looks whether it is free."""
 APPLICATION_ID = int.from_bytes(b"HEAT")
 """Stands in the header of our files: https://www.sqlite.org/pragma.html#pragma_application_id."""
 
@@ -39,16 +44,22 @@ def open_if_there(path: Path, kind: str) -> apsw.Connection | None:
         return None
 
 
-def open_database(path: Path, kind: str, *, writable: bool, once: Once | None = None) -> apsw.Connection:
+def open_database(
+    path: Path, kind: str, *, writable: bool, once: Once | None = None, any_version: bool = False
+) -> apsw.Connection:
     """Open (and with ``writable`` create or migrate) one file of the schema family ``schema/<kind>_NNN.sql``.
 
-    ``once`` is executed in the transaction that makes a new file.
+    ``once`` is executed in the transaction that makes a new file. With ``any_version`` an older file, or one whose
+    writer has only begun it, is opened as it is.
     Raises ``SetupError`` for a file that is missing when it may not be made, foreign, or of a newer version, and
     ``StoreUnavailable`` when the disk does not let us.
     """
     with unavailable_as_error(path), unfit_as_error(path):
         if writable:
-            _make_folder(path.parent)
+            if trouble := sqlite_trouble():  # a server and its rollup are two
+                msg = f"{trouble}; update apsw, which brings its own"
+                raise SetupError(msg)
+            make_folder(path.parent)
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         else:
             if not path.exists():
@@ -62,7 +73,8 @@ def open_database(path: Path, kind: str, *, writable: bool, once: Once | None = 
             _check_version(connection, path, len(scripts))  # first: a file that is not ours stays as it is
             if writable:
                 _make_durable(connection, path)
-            _migrate(connection, path, scripts, once, writable=writable)
+            if not any_version:
+                _migrate(connection, path, scripts, once, writable=writable)
         except BaseException:
             connection.close()
             raise
@@ -87,17 +99,35 @@ def unfit_as_error(path: Path) -> Iterator[None]:
         raise
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder that a power cut does not take back: SQLite syncs the files' names, not the folder's own."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
+    make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    parent = os.open(folder.parent, os.O_RDONLY)
+    sync(folder.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until what was written to a file, or the names in a folder, are on disk."""
+    number = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(parent)
+        os.fsync(number)
     finally:
-        os.close(parent)
+        os.close(number)
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite that is at work here, whatever brought it."""
+    return apsw.sqlite_lib_version()
+
+
+def sqlite_trouble() -> str:
+    """What is wrong with this SQLite, empty if nothing is."""
+    found = sqlite_version()
+    if tuple(map(int, found.split("."))) >= SQLITE_MIN:
+        return ""
+    return f"SQLite {found} can damage a database that two processes write"
 
 
 def _make_durable(connection: apsw.Connection, path: Path) -> None:
@@ -144,6 +174,11 @@ def _migrate(connection: apsw.Connection, path: Path, scripts: list[str], once: 
                 connection.execute(*once)
             connection.pragma("user_version", number + 1)
             connection.pragma("application_id", APPLICATION_ID)
+
+
+def newest_version(kind: str) -> int:
+    """The newest schema version of a family; 0 for one that does not exist."""
+    return len(_scripts(kind))
 
 
 @cache
@@ -196,15 +231,24 @@ def unavailable_as_error(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file, or raise ``BlockingIOError``. The kernel lets go of it when the process dies."""
-    with take_lock(path):
+def exclusive(path: Path, *, within_s: float = 0) -> Iterator[None]:
+    """Hold the lock file; ``BlockingIOError`` if others hold it for so long. The kernel lets go when we die."""
+    give_up_s = time.monotonic() + within_s
+    while True:
+        try:
+            held = take_lock(path)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= give_up_s:
+                raise
+            time.sleep(_LOOK_S)
+    with held:
         yield
 
 
 def take_lock(path: Path) -> IO[str]:
     """Lock the file until it is closed; ``BlockingIOError`` names the process that holds it already."""
-    _make_folder(path.parent)
+    make_folder(path.parent)
     file = path.open("a+", encoding="ascii")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,7 +19,7 @@ from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Rollup, StoreStatus
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite import devices
-from heatfleet.storage.sqlite.carried import Carried
+from heatfleet.storage.sqlite.carried import Carried, bring_up_to_date
 from heatfleet.storage.sqlite.connect import (
     exclusive,
     open_database,
@@ -81,6 +81,7 @@ class SqliteStore:
             store = make_main_file(self._path, self._hold_ms, ages)
             with closing(DayFiles(self._folder, store=store, writable=True)) as days:
                 days.check()
+            bring_up_to_date(self._folder)
             with closing(Carried(self._folder, store=store)) as carried:
                 self._oldest_ms = max(TIME_MIN_MS, carried.from_ms() + DAY_MS)
             with self._reading() as connection:
@@ -127,17 +128,12 @@ class SqliteStore:
 
     @contextmanager
     def _reckoner(self) -> Iterator[Reckoner]:
-        deadline_s = time.monotonic() + ROLLUP_WAIT_S
         with ExitStack() as held:
-            while True:
-                try:
-                    held.enter_context(exclusive(self._folder / "rollup.lock"))
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline_s:
-                        msg = f"another rollup ({error}) is at work on {self._path}; try again when it is done"
-                        raise StoreUnavailable(msg, retry_after_s=ROLLUP_WAIT_S) from error
-                    time.sleep(0.05)
+            try:
+                held.enter_context(exclusive(self._folder / "rollup.lock", within_s=ROLLUP_WAIT_S))
+            except BlockingIOError as error:
+                msg = f"another rollup ({error}) is at work on {self._path}; try again when it is done"
+                raise StoreUnavailable(msg, retry_after_s=ROLLUP_WAIT_S) from error
             if self._kept_reckoner is None:
                 self._kept_reckoner = Reckoner(self._path, self._folder, self._hold_ms)
             try:
