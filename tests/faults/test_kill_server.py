@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import apsw
 import httpx2
 import pytest
 
 from heatfleet.domain.messages import CODE_NAMES, POWER, TEMPERATURE, Reading
 from heatfleet.storage import open_store
+from tests.kept import kept_readings
 from tests.oracle import defined, told
 from tests.path.expected import expected_report
 from tests.serving import RunningServer, clean_environment, free_port, message, ndjson
@@ -88,28 +88,10 @@ def under_load(server: RunningServer, clients: list[Gateway], work: Callable[[],
         talk.result()
 
 
-def stored(server: RunningServer) -> set[Reading]:
-    """Every reading there is, as anybody with a SQL prompt finds it after a rollup."""
-    main = apsw.Connection(str(server.store_path), flags=apsw.SQLITE_OPEN_READONLY)
-    names = dict(main.execute("SELECT id, name FROM device"))
-    products = dict(main.execute("SELECT id, name FROM product"))
-    codes = {name: code for code, name in CODE_NAMES.items()}
-    main.close()
-    found = []
-    for path in server.folder.glob("heatfleet.db.d/readings-*.db"):
-        day = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        rows = day.execute("SELECT device, product, code, time_ms, value FROM reading")
-        found += [Reading(names[one], products[p], codes[c], t, float(v)) for one, p, c, t, v in rows]
-        day.close()
-
-    assert len(found) == len(set(found))
-    return set(found)
-
-
 def keeps_its_word(server: RunningServer, clients: list[Gateway]) -> set[Reading]:
     """Whether all that was answered for is stored, nothing that nobody sent, and every figure counts just that."""
     now_ms = server.rollup().as_of_ms
-    kept = stored(server)
+    kept = kept_readings(server.store_path)
     asked, answered = (
         {reading for request in requests for reading in request}
         for requests in ((r for client in clients for r in client.asked), (r for c in clients for r in c.answered))
