@@ -186,8 +186,8 @@ def unavailable_as_error(path: Path) -> Iterator[None]:
     except (apsw.CorruptError, apsw.NotADBError) as error:
         msg = f"{path}: the file is damaged ({error}); stop the server and restore it from a backup"
         raise StoreUnavailable(msg, retry_after_s=60) from error
-    except apsw.SQLError:
-        raise  # a statement SQLite cannot run is our mistake, not the disk's
+    except (apsw.SQLError, BlockingIOError):
+        raise  # a statement SQLite cannot run is our mistake, not the disk's; a lock taken is no trouble at all
     except (apsw.Error, OSError) as error:
         if isinstance(error, apsw.FullError) or _has_no_room(path.parent):
             msg = f"{path}: the disk is full; free some space, no restart is needed"
@@ -206,7 +206,9 @@ def _has_no_room(folder: Path) -> bool:
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file, or raise ``BlockingIOError``. The kernel lets go of it when the process dies."""
-    with take_lock(path):
+    with unavailable_as_error(path):
+        lock = take_lock(path)
+    with lock:
         yield
 
 
@@ -221,7 +223,7 @@ def take_lock(path: Path) -> IO[str]:
         holder = file.read().strip() or "unknown"
         file.close()
         raise BlockingIOError(f"process {holder}") from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    with suppress(OSError):  # a full disk has no room for who holds it, which is said to people only
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), str(os.getpid()).encode())
     return file

@@ -84,8 +84,9 @@ class Reckoner:
         self._room = None
         self._days.close()
         self._carried.close()
-        # Readers may be the last to close, and they cannot: leave a main file that is whole by itself.
-        with suppress(apsw.BusyError):
+        # Readers may be the last to close, and they cannot: leave a main file that is whole by itself. Where somebody
+        # reads, or the disk fails, the rest stays in the log, and is as safe there.
+        with suppress(apsw.Error):
             self._connection.pragma("wal_checkpoint", "TRUNCATE")
         self._connection.close()
 
