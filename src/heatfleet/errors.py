@@ -10,6 +10,7 @@ HeatfleetError
  │    ├── Overloaded         the queue of unwritten readings is full
  │    ├── TooMany            this caller has had its share
  │    ├── StoreUnavailable   the disk or database did not take or give data
+ │    │    └── StorageFull        the disk has no room
  │    └── BusUnavailable     the message bus did not accept an order in time
  └── SetupError            settings, files or versions that do not fit       the operator mends it
 """
@@ -82,6 +83,10 @@ class TooMany(Refused):
 
 class StoreUnavailable(Refused):
     """The store could not take or give data: a full disk, a locked or unreadable file."""
+
+
+class StorageFull(StoreUnavailable):
+    """The disk has no room; once there is some, the same request succeeds, without a restart."""
 
 
 class BusUnavailable(Refused):

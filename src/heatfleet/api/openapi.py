@@ -49,6 +49,7 @@ _PROBLEMS = (
     "all-rejected",
     "internal",
     "overloaded",
+    "storage-full",
     "store-unavailable",
 )
 

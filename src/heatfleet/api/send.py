@@ -76,6 +76,7 @@ class CommandOut(LastOrder):
             "bad-query",
             "key-reused",
             "bus-unavailable",
+            "storage-full",
             "store-unavailable",
         ),
     },
@@ -172,7 +173,7 @@ async def _orders(
             "description": "Server-sent events, without end.",
             "content": {"text/event-stream": {"examples": {"order": {"value": EVENT_EXAMPLE}}}},
         },
-        **problem_responses("bad-query", "head-too-large", "store-unavailable"),
+        **problem_responses("bad-query", "head-too-large", "storage-full", "store-unavailable"),
     },
 )
 async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator[ServerSentEvent]:
@@ -190,7 +191,7 @@ async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator
 @router.get(
     "/commands/{command_id}",
     summary="What became of an order",
-    responses=problem_responses("not-found", "store-unavailable"),
+    responses=problem_responses("not-found", "storage-full", "store-unavailable"),
 )
 async def command(
     request: Request,

@@ -2,9 +2,10 @@
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import IO, Any
 
 import apsw
 
-from heatfleet.errors import SetupError, StoreUnavailable
+from heatfleet.errors import SetupError, StorageFull, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 PAGE_BYTES = 8_192
@@ -214,20 +215,27 @@ def unavailable_as_error(path: Path) -> Iterator[None]:
     """Say SQLite's and the disk's troubles as ``StoreUnavailable``, with the file and what to do."""
     try:
         yield
-    except apsw.FullError as error:
-        msg = f"{path}: the disk is full; free some space, no restart is needed"
-        raise StoreUnavailable(msg, retry_after_s=5) from error
     except apsw.BusyError as error:
         msg = f"{path}: another process holds the database; it should let go by itself"
         raise StoreUnavailable(msg) from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
         msg = f"{path}: the file is damaged ({error}); stop the server and restore it from a backup"
         raise StoreUnavailable(msg, retry_after_s=60) from error
-    except apsw.SQLError:
-        raise  # a statement SQLite cannot run is our mistake, not the disk's
+    except (apsw.SQLError, BlockingIOError):
+        raise  # a statement SQLite cannot run is our mistake, not the disk's; a lock taken is no trouble at all
     except (apsw.Error, OSError) as error:
+        if isinstance(error, apsw.FullError) or _has_no_room(path.parent):
+            msg = f"{path}: the disk is full; free some space, no restart is needed"
+            raise StorageFull(msg, retry_after_s=5) from error
         msg = f"{path}: the disk or database answered '{error}'; check space, permissions and the disk itself"
         raise StoreUnavailable(msg, retry_after_s=5) from error
+
+
+def _has_no_room(folder: Path) -> bool:
+    """Whether a disk is full: where a file or its index cannot be made for that reason, SQLite does not say so."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < PAGE_BYTES
+    return False
 
 
 @contextmanager
@@ -236,7 +244,8 @@ def exclusive(path: Path, *, within_s: float = 0) -> Iterator[None]:
     give_up_s = time.monotonic() + within_s
     while True:
         try:
-            held = take_lock(path)
+            with unavailable_as_error(path):
+                held = take_lock(path)
             break
         except BlockingIOError:
             if time.monotonic() >= give_up_s:
@@ -257,7 +266,7 @@ def take_lock(path: Path) -> IO[str]:
         holder = file.read().strip() or "unknown"
         file.close()
         raise BlockingIOError(f"process {holder}") from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    with suppress(OSError):  # a full disk has no room for who holds it, which is said to people only
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), str(os.getpid()).encode())
     return file

@@ -85,10 +85,10 @@ class Reckoner:
         self._room = None
         self._days.close()
         self._carried.close()
-        # Readers may be the last to close, and they cannot: leave a main file that is whole by itself. A backup that is
-        # being made reads what is in the log for as long as it takes: not worth waiting for.
+        # Readers may be the last to close, and they cannot: leave a main file that is whole by itself. Where somebody
+        # reads for long, such as a backup, or the disk fails, the rest stays in the log, and is as safe there.
         self._connection.set_busy_timeout(CLOSE_WAIT_MS)
-        with suppress(apsw.BusyError):
+        with suppress(apsw.Error):
             self._connection.pragma("wal_checkpoint", "TRUNCATE")
         self._connection.close()
 
