@@ -8,6 +8,7 @@ HeatfleetError
  ├── Refused               try again later, after ``retry_after_s``
  │    ├── Overloaded         the queue of unwritten readings is full
  │    ├── StoreUnavailable   the disk or database did not take or give data
+ │    ├── ReportTooSlow      a report was not reckoned in the time it may take
  │    └── BusUnavailable     the message bus did not accept an order in time
  └── SetupError            settings, files or versions that do not fit       the operator mends it
 """
@@ -63,6 +64,10 @@ class Overloaded(Refused):
 
 class StoreUnavailable(Refused):
     """The store could not take or give data: a full disk, a locked or unreadable file."""
+
+
+class ReportTooSlow(Refused):
+    """A report was not reckoned in the time it may take, or nobody waits for it any more; it was given up."""
 
 
 class BusUnavailable(Refused):

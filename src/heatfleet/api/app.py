@@ -51,7 +51,11 @@ class App(FastAPI):
                     raise
                 decoders = Decoders()
                 opened.push_async_callback(decoders.close)
-                yield State(services=services, decoders=decoders, turns=Turns(services.ingest))
+                yield State(
+                    services=services,
+                    decoders=decoders,
+                    turns=Turns(services.ingest, report_s=settings.report_timeout_s, closing=services.closing),
+                )
 
         super().__init__(
             title="Heatfleet",

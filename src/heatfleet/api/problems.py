@@ -169,6 +169,15 @@ TABLE = (
         error=errors.StoreUnavailable,
     ),
     Problem(
+        "report-too-slow",
+        503,
+        "The report took too long",
+        "A report may take HEATFLEET_REPORT_TIMEOUT_S, waiting for its turn included. Ask for a shorter range or for "
+        "whole days, or again after Retry-After seconds.",
+        retryable=True,
+        error=errors.ReportTooSlow,
+    ),
+    Problem(
         "bus-unavailable",
         503,
         "The bus did not take the order",
