@@ -8,6 +8,7 @@ HeatfleetError
  ├── Refused               try again later, after ``retry_after_s``
  │    ├── Overloaded         the queue of unwritten readings is full
  │    ├── StoreUnavailable   the disk or database did not take or give data
+ │    │    └── StorageFull        the disk has no room
  │    ├── ReportTooSlow      a report was not reckoned in the time it may take
  │    └── BusUnavailable     the message bus did not accept an order in time
  └── SetupError            settings, files or versions that do not fit       the operator mends it
@@ -68,6 +69,10 @@ class StoreUnavailable(Refused):
 
 class ReportTooSlow(Refused):
     """A report was not reckoned in the time it may take, or nobody waits for it any more; it was given up."""
+
+
+class StorageFull(StoreUnavailable):
+    """The disk has no room; once there is some, the same request succeeds, without a restart."""
 
 
 class BusUnavailable(Refused):

@@ -47,6 +47,7 @@ _PROBLEMS = (
     "all-rejected",
     "internal",
     "overloaded",
+    "storage-full",
     "store-unavailable",
 )
 

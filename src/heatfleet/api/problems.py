@@ -159,6 +159,14 @@ TABLE = (
         retryable=True,
         error=errors.Overloaded,
     ),
+    Problem(  # before the error that it is a kind of
+        "storage-full",
+        503,
+        "The disk is full",
+        "Nothing was stored. The operator has to make room; send the same again after Retry-After seconds.",
+        retryable=True,
+        error=errors.StorageFull,
+    ),
     Problem(
         "store-unavailable",
         503,
@@ -231,7 +239,7 @@ def answer_error(error: HeatfleetError) -> Response:
             return answer(slug, error.detail, parameter=error.parameter)
         case Refused():
             # What a store says of itself names files of this machine; that is for the log and /readyz.
-            detail = PROBLEMS[slug].advice if slug == "store-unavailable" else str(error)
+            detail = PROBLEMS[slug].advice if isinstance(error, errors.StoreUnavailable) else str(error)
             return answer(slug, detail, {"Retry-After": str(error.retry_after_s)})
         case BadRequest():
             return answer(slug, str(error), error.headers)

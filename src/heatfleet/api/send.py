@@ -96,6 +96,7 @@ async def _order(request: Request) -> Order:
             "bad-query",
             "key-reused",
             "bus-unavailable",
+            "storage-full",
             "store-unavailable",
         ),
     },
@@ -167,7 +168,7 @@ async def _orders(
             "description": "Server-sent events, without end.",
             "content": {"text/event-stream": {"examples": {"order": {"value": EVENT_EXAMPLE}}}},
         },
-        **problem_responses("bad-query", "head-too-large", "store-unavailable"),
+        **problem_responses("bad-query", "head-too-large", "storage-full", "store-unavailable"),
     },
 )
 async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator[ServerSentEvent]:
@@ -185,7 +186,7 @@ async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator
 @router.get(
     "/commands/{command_id}",
     summary="What became of an order",
-    responses=problem_responses("not-found", "store-unavailable"),
+    responses=problem_responses("not-found", "storage-full", "store-unavailable"),
 )
 async def command(
     request: Request,

@@ -2,8 +2,9 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import IO, Any
 
 import apsw
 
-from heatfleet.errors import ReportTooSlow, SetupError, StoreUnavailable
+from heatfleet.errors import ReportTooSlow, SetupError, StorageFull, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 PAGE_BYTES = 8_192
@@ -179,9 +180,6 @@ def unavailable_as_error(path: Path) -> Iterator[None]:
     """Say SQLite's and the disk's troubles as ``StoreUnavailable``, with the file and what to do."""
     try:
         yield
-    except apsw.FullError as error:
-        msg = f"{path}: the disk is full; free some space, no restart is needed"
-        raise StoreUnavailable(msg, retry_after_s=5) from error
     except apsw.BusyError as error:
         msg = f"{path}: another process holds the database; it should let go by itself"
         raise StoreUnavailable(msg) from error
@@ -193,8 +191,18 @@ def unavailable_as_error(path: Path) -> Iterator[None]:
     except apsw.SQLError:
         raise  # a statement SQLite cannot run is our mistake, not the disk's
     except (apsw.Error, OSError) as error:
+        if isinstance(error, apsw.FullError) or _has_no_room(path.parent):
+            msg = f"{path}: the disk is full; free some space, no restart is needed"
+            raise StorageFull(msg, retry_after_s=5) from error
         msg = f"{path}: the disk or database answered '{error}'; check space, permissions and the disk itself"
         raise StoreUnavailable(msg, retry_after_s=5) from error
+
+
+def _has_no_room(folder: Path) -> bool:
+    """Whether a disk is full: where a file or its index cannot be made for that reason, SQLite does not say so."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < PAGE_BYTES
+    return False
 
 
 @contextmanager
