@@ -4,6 +4,7 @@ An answer is a problem document of RFC 9457; its ``type`` is ``/problems/<slug>`
 explains. No answer repeats what was sent.
 """
 
+import random
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -222,6 +223,11 @@ def slug_of(error: HeatfleetError) -> str:
     return next((row.slug for row in TABLE if row.error and isinstance(error, row.error)), "internal")
 
 
+def spread_s(seconds: int) -> int:
+    """From so many seconds to twice as many and one, by chance: who is refused together shall not return together."""
+    return random.randint(seconds, 2 * seconds + 1)  # noqa: S311 - nothing is to be kept secret
+
+
 def answer(slug: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
     """The problem as an HTTP answer; ``members`` are its extra fields."""
     row = PROBLEMS[slug]
@@ -229,8 +235,8 @@ def answer(slug: str, detail: str, headers: Mapping[str, str] | None = None, **m
     return Response(msgspec.json.encode(body), row.status, headers, MEDIA_TYPE)
 
 
-def answer_error(error: HeatfleetError) -> Response:
-    """The answer to an error raised on purpose."""
+def answer_error(error: HeatfleetError, retry_after_s: int | None = None) -> Response:
+    """The answer to an error raised on purpose; where it may be tried again, after so long, or by ``spread_s``."""
     slug = slug_of(error)
     match error:
         case BadMessage():
@@ -240,7 +246,7 @@ def answer_error(error: HeatfleetError) -> Response:
         case Refused():
             # What a store says of itself names files of this machine; that is for the log and /readyz.
             detail = PROBLEMS[slug].advice if isinstance(error, errors.StoreUnavailable) else str(error)
-            return answer(slug, detail, {"Retry-After": str(error.retry_after_s)})
+            return answer(slug, detail, {"Retry-After": str(retry_after_s or spread_s(error.retry_after_s))})
         case BadRequest():
             return answer(slug, str(error), error.headers)
         case _ if slug == "internal":
