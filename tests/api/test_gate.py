@@ -252,7 +252,7 @@ def test_wrong_keys_are_counted(start_server: Callable[..., RunningServer]) -> N
 
     assert [401] * WRONG_KEYS_PER_MIN + [429] * 5 == statuses
     assert 429 == posted.status_code
-    assert 0 < int(posted.headers["Retry-After"]) <= 60
+    assert 0 < int(posted.headers["Retry-After"]) <= 121
     assert 200 == server.client.get("/report", headers=bearer(key)).status_code
     assert 200 == server.post(message("d1"), **bearer(key)).status_code
     log = server.log_path.read_text()

@@ -16,7 +16,8 @@ from heatfleet.api.callers import actor_of, caller_of, expect_own, expect_own_pr
 from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
 from heatfleet.api.orders import BODY, Orders, read_orders
-from heatfleet.api.problems import PROBLEMS, answer, problem_responses
+from heatfleet.api.problem_table import PROBLEMS
+from heatfleet.api.problems import answer, problem_responses
 from heatfleet.api.schemas import LastOrder, ManySent, Rejected, Sent, SentCommand
 from heatfleet.commands import UNKNOWN_ORDER, Listener, Outcome
 from heatfleet.domain.commands import Audience

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from heatfleet.domain.access import ANYTHING, Actor, ApiKey, AuditEntry, Bounds
 from heatfleet.domain.commands import Audience, Command, CommandRecord
+from heatfleet.errors import ReportTooSlow
 from heatfleet.storage.block import Block
 
 Column = npt.NDArray[np.int64]
@@ -134,6 +135,26 @@ class Ages(NamedTuple):
     archive_after_days: int = 0
 
 
+class Patience:
+    """Whether somebody still waits for what is being read: a reading asks now and then. Any thread may end it."""
+
+    def __init__(self) -> None:
+        self._is_over = False
+
+    def __call__(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._is_over
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        self._is_over = True
+
+    def check(self) -> None:
+        """Raise ``ReportTooSlow`` if nobody waits any more."""
+        if self._is_over:
+            raise ReportTooSlow("the report took too long; ask for a shorter range, or again later", retry_after_s=5)
+
+
 class Store(Protocol):
     """Readings in, figures out."""
 
@@ -175,8 +196,12 @@ class Store(Protocol):
         first_slot: int | None = None,
         end_slot: int | None = None,
         product_id: str | None = None,
+        patience: Patience | None = None,
     ) -> Figures:
-        """Figures of the fleet, or of one product, over ``[first_slot, end_slot)``; ``None`` is open."""
+        """Figures of the fleet, or of one product, over ``[first_slot, end_slot)``; ``None`` is open.
+
+        Raises ``ReportTooSlow`` soon after the ``patience`` is over.
+        """
 
     def device_figures(
         self,
@@ -184,8 +209,12 @@ class Store(Protocol):
         first_slot: int | None = None,
         end_slot: int | None = None,
         product_id: str | None = None,
+        patience: Patience | None = None,
     ) -> Figures:
-        """Figures of one device, from its own readings only; no slots for a device never heard of."""
+        """Figures of one device, from its own readings only; no slots for a device never heard of.
+
+        Raises ``ReportTooSlow`` soon after the ``patience`` is over.
+        """
 
     def device(self, device_id: str) -> DeviceState | None:
         """What the last rollup knew of one device; ``None`` for one never heard of."""

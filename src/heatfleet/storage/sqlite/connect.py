@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import apsw
 
-from heatfleet.errors import SetupError, StorageFull, StoreUnavailable
+from heatfleet.errors import ReportTooSlow, SetupError, StorageFull, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 PAGE_BYTES = 8_192
@@ -218,6 +218,8 @@ def unavailable_as_error(path: Path) -> Iterator[None]:
     except apsw.BusyError as error:
         msg = f"{path}: another process holds the database; it should let go by itself"
         raise StoreUnavailable(msg) from error
+    except apsw.InterruptError:
+        raise ReportTooSlow("the report took too long; ask for a shorter range, or again later", 5) from None
     except (apsw.CorruptError, apsw.NotADBError) as error:
         msg = f"{path}: the file is damaged ({error}); stop the server and restore it from a backup"
         raise StoreUnavailable(msg, retry_after_s=60) from error
