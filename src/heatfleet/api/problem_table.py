@@ -6,7 +6,7 @@ The ``type`` of a problem document is ``/problems/<slug>``, which the server its
 from dataclasses import dataclass
 
 from heatfleet import errors
-from heatfleet.errors import HeatfleetError
+from heatfleet.errors import BadQuery, HeatfleetError
 
 
 @dataclass(frozen=True, slots=True)
