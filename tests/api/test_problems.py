@@ -104,7 +104,7 @@ def watched(routes: Any) -> TestClient:
     app = FastAPI(lifespan=lifespan, middleware=[Middleware(Watch), Middleware(SmallBodies)])
     handlers.add_handlers(app)
     routes(app)
-    return TestClient(app)
+    return TestClient(app, base_url="http://localhost")
 
 
 def test_a_defect_is_a_500_without_details(caplog: pytest.LogCaptureFixture) -> None:

@@ -75,6 +75,7 @@ class CommandOut(LastOrder):
             "bad-id",
             "all-rejected",
             "bad-query",
+            "not-found",
             "key-reused",
             "bus-unavailable",
             "storage-full",
@@ -174,7 +175,7 @@ async def _orders(
             "description": "Server-sent events, without end.",
             "content": {"text/event-stream": {"examples": {"order": {"value": EVENT_EXAMPLE}}}},
         },
-        **problem_responses("bad-query", "head-too-large", "storage-full", "store-unavailable"),
+        **problem_responses("bad-query", "not-found", "head-too-large", "storage-full", "store-unavailable"),
     },
 )
 async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator[ServerSentEvent]:
