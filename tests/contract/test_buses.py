@@ -1,5 +1,7 @@
 """Every bus keeps the promises of ``messaging.base.Bus``."""
 
+from dataclasses import replace
+
 import pytest
 
 from heatfleet.domain.commands import Command
@@ -22,11 +24,14 @@ def url(request: pytest.FixtureRequest) -> str:
     return address
 
 
-async def test_an_order_is_accepted(url: str) -> None:
-    """An open bus takes an order over, and the same order once more."""
+async def test_orders_are_accepted(url: str) -> None:
+    """An open bus takes orders over, one or many, and the same order once more."""
     bus = open_bus(url)
-    await bus.publish(COMMAND)
-    await bus.publish(COMMAND)
+    many = [replace(COMMAND, command_id=f"c{number}", device_id=f"d{number % 7}") for number in range(50)]
+
+    assert [None] == list(await bus.publish_many([COMMAND], timeout_s=30))
+    assert [None] * 50 == list(await bus.publish_many(many, timeout_s=30))
+    assert [None] == list(await bus.publish_many([COMMAND], timeout_s=30))
     await bus.close()
 
 
@@ -35,10 +40,10 @@ async def test_a_closed_bus_takes_nothing(url: str) -> None:
     bus = open_bus(url)
     await bus.close()
     await bus.close()
+    refusals = await bus.publish_many([COMMAND, COMMAND], timeout_s=30)
 
-    with pytest.raises(BusUnavailable) as refusal:
-        await bus.publish(COMMAND)
-    assert refusal.value.retry_after_s >= 1
+    assert [BusUnavailable, BusUnavailable] == [type(refusal) for refusal in refusals]
+    assert all(refusal is not None and refusal.retry_after_s >= 1 for refusal in refusals)
 
 
 @pytest.mark.parametrize("url", ["", "local", "lokal:", "local:elsewhere", "carrier-pigeon://loft", "//["])

@@ -90,7 +90,9 @@ def test_hosts_that_are_taken(door: RunningServer, host: str) -> None:
         assert [200, 200] == [answer.status for answer in wire.answers(2)]
 
 
-@pytest.mark.parametrize("host", ["x", "heat.example", "localhost.heat.example", "127.0.0.2", "[::2]:8000", "X-y_z.9:1"])
+@pytest.mark.parametrize(
+    "host", ["x", "heat.example", "localhost.heat.example", "127.0.0.2", "[::2]:8000", "X-y_z.9:1"]
+)
 def test_foreign_hosts(door: RunningServer, host: str) -> None:
     """A stranger's name that leads here (DNS rebinding) opens nothing but the answers to everybody."""
     paths = [request(method="GET", path=path, Host=host) for path in ("/report", "/livez")]

@@ -1,7 +1,7 @@
 """A desk on a real store and ledger, with a clock moved by hand and a bus that can be made to wait."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,26 +33,35 @@ class Clock:
 
 
 class GatedBus(InProcessBus):
-    """The local bus behind a gate. It keeps the orders that are brought to it, and those it carried."""
+    """The local bus behind a gate. It keeps the orders that are brought to it, and those it carried.
+
+    It refuses the orders for the devices that are ``refused``, or all.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.gate = asyncio.Event()
         self.gate.set()
         self.refuses = False
+        self.refused: set[str] = set()
         self.brought: list[Command] = []
         self.carried: list[Command] = []
         self._arrivals = asyncio.Semaphore(0)
 
-    async def publish(self, command: Command) -> None:
-        """Accept, or refuse, the order once the gate is open."""
-        self.brought.append(command)
-        self._arrivals.release()
-        await self.gate.wait()
-        if self.refuses:
-            raise BusUnavailable("the broker is away")
-        await super().publish(command)
-        self.carried.append(command)
+    async def publish_many(self, commands: Sequence[Command], *, timeout_s: float) -> Sequence[BusUnavailable | None]:
+        """Accept, or refuse, the orders once the gate is open."""
+        for command in commands:
+            self.brought.append(command)
+            self._arrivals.release()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.gate.wait()
+        except TimeoutError:
+            return [BusUnavailable("the broker did not answer")] * len(commands)
+        away = BusUnavailable("the broker is away")
+        said = [away if self.refuses or command.device_id in self.refused else None for command in commands]
+        self.carried += [command for command, refusal in zip(commands, said, strict=True) if refusal is None]
+        return said
 
     async def one_more_brought(self) -> None:
         """Return when one more order than last time stands before the gate or has passed it."""

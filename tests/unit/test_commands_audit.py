@@ -72,7 +72,7 @@ async def test_refused_orders_share_a_sync_and_a_bound(tmp_path: Path) -> None:
     async with open_office(tmp_path, ledger=ledger) as office:
         for number in range(3 * NOTES_MAX):
             office.desk.note_refused(f"d{number}", switch=True, by=BY, slug="not-found")
-        assert len(office.desk._notes) <= NOTES_MAX
+        assert len(office.desk._refusals) <= NOTES_MAX
         ledger.free.set()
 
     assert ledger.calls <= 2

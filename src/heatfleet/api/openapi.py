@@ -7,8 +7,10 @@ import msgspec
 
 from heatfleet.api.batch import BATCH_MESSAGES_MAX
 from heatfleet.api.body import JSON_TYPE, NDJSON_TYPES
+from heatfleet.api.gate import NEEDS, REFUSALS
+from heatfleet.api.message import PATH
 from heatfleet.api.problems import problem_responses
-from heatfleet.api.schemas import Message, PartlyStored, ProblemDocument, Stored
+from heatfleet.api.schemas import ManySent, Message, Order, PartlyStored, ProblemDocument, Sent, Stored
 from heatfleet.domain.messages import BIZ_CODE
 
 _FRAMEWORKS_OWN = ("HTTPValidationError", "ValidationError")
@@ -47,6 +49,7 @@ _PROBLEMS = (
     "all-rejected",
     "internal",
     "overloaded",
+    "storage-full",
     "store-unavailable",
 )
 
@@ -54,9 +57,10 @@ _PROBLEMS = (
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """The framework's document with POST /message first, and problems instead of its own errors."""
     references, schemas = msgspec.json.schema_components(
-        [Message, Stored, PartlyStored, ProblemDocument], ref_template="#/components/schemas/{name}"
+        [Message, Stored, PartlyStored, ProblemDocument, Order, Sent, ManySent],
+        ref_template="#/components/schemas/{name}",
     )
-    message, stored, partly_stored, _ = references
+    message, stored, partly_stored, *_ = references
     document["paths"] = {"/message": {"post": _post_message(message, [stored, partly_stored])}} | document["paths"]
     own = {
         name: schema
@@ -67,7 +71,27 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             _say_problems(operation["responses"])
+    _say_scopes(document)
     return document
+
+
+def _say_scopes(document: dict[str, Any]) -> None:
+    """What key each operation needs, and how it is refused without."""
+    document["components"]["securitySchemes"] = {
+        "ApiKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key of `heatfleet keys create`. A server that only its own machine can reach needs none "
+            "until the first key is made.",
+        }
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            scope = operation.pop(NEEDS, "ingest" if path == PATH else None)
+            operation["security"] = [] if scope is None else [{"ApiKey": [scope]}]
+            if scope is not None:
+                for status, response in problem_responses(*REFUSALS).items():
+                    operation["responses"].setdefault(str(status), response)
 
 
 def _say_problems(responses: dict[str, Any]) -> None:

@@ -6,10 +6,11 @@ import msgspec
 from msgspec import Meta
 from pydantic import BaseModel, ConfigDict, Field
 
-from heatfleet.api.problems import PROBLEMS, Problem
+from heatfleet.api.problem_table import PROBLEMS, Problem
+from heatfleet.api.problems import slug_of
 from heatfleet.domain.commands import CommandRecord, CommandState, rfc3339
 from heatfleet.domain.messages import ID_PATTERN, TIME_MIN_MS
-from heatfleet.errors import BadMessage
+from heatfleet.errors import BadMessage, HeatfleetError
 from heatfleet.storage.base import DeviceState
 
 KnownState = Literal["known", "silent"]
@@ -55,17 +56,18 @@ class Stored(msgspec.Struct):
 
 
 class Rejected(msgspec.Struct):
-    """A message of a batch that was not taken."""
+    """A message or order of a batch that was not taken."""
 
     index: Annotated[int, Meta(ge=0, description="Place in the batch, from 0; blank lines do not count.")]
     type: Annotated[str, Meta(description="The problem, as in a problem document.")]
     detail: str
-    pointer: Annotated[str, Meta(description="JSON pointer to the offending place of the message.")]
+    pointer: Annotated[str, Meta(description="JSON pointer to the offending place of the message or order.")]
 
     @classmethod
-    def of(cls, index: int, error: BadMessage) -> "Rejected":
-        """What a caller is told of one bad message."""
-        return cls(index, PROBLEMS[error.kind].type, error.detail, error.pointer)
+    def of(cls, index: int, error: HeatfleetError) -> "Rejected":
+        """What a caller is told of one message or order that was refused for this."""
+        pointer = error.pointer if isinstance(error, BadMessage) else ""
+        return cls(index, PROBLEMS[slug_of(error)].type, str(error), pointer)
 
 
 class PartlyStored(msgspec.Struct):
@@ -73,6 +75,35 @@ class PartlyStored(msgspec.Struct):
 
     status: Literal["partial"]
     inserted: Annotated[int, Meta(ge=0)]
+    rejected: list[Rejected]
+
+
+class Order(msgspec.Struct):
+    """Switch one device on (``true``) or off. Of two for one device in an array the later wins."""
+
+    device_id: Id
+    switch: bool
+
+
+class Sent(msgspec.Struct):
+    """The bus has accepted the order; the header ``Location`` says where its state is told."""
+
+    status: Literal["command sent"]
+
+
+class SentCommand(msgspec.Struct):
+    """An order that the bus has accepted; ``/commands/{command_id}`` tells its state."""
+
+    device_id: str
+    command_id: str
+
+
+class ManySent(msgspec.Struct):
+    """The bus has accepted the orders in ``commands``, ``sent`` of them, and none of those in ``rejected``."""
+
+    status: Literal["commands sent"]
+    sent: Annotated[int, Meta(ge=1)]
+    commands: list[SentCommand]
     rejected: list[Rejected]
 
 

@@ -1,25 +1,28 @@
-"""``POST /send`` switches a heater; ``GET /commands/...`` tells what became of it, and lets devices listen."""
+"""``POST /send`` switches heaters; ``GET /commands/...`` tells what became of it, and lets devices listen."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, cast
 
+import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
-from heatfleet.api.decode import decode_json
+from heatfleet.api.body import JSON_TYPE
+from heatfleet.api.callers import actor_of, caller_of, expect_own, expect_own_product, judge_orders
 from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
-from heatfleet.api.problems import BadRequest, problem_responses
-from heatfleet.api.schemas import LastOrder
-from heatfleet.commands import Listener
-from heatfleet.domain.access import LOCAL, Actor
+from heatfleet.api.orders import BODY, Orders, read_orders
+from heatfleet.api.problem_table import PROBLEMS
+from heatfleet.api.problems import answer, problem_responses
+from heatfleet.api.schemas import LastOrder, ManySent, Rejected, Sent, SentCommand
+from heatfleet.commands import UNKNOWN_ORDER, Listener, Outcome
 from heatfleet.domain.commands import Audience
-from heatfleet.domain.messages import ID_PATTERN, ID_RULE, is_id
-from heatfleet.errors import BadMessage, BadQuery
+from heatfleet.domain.messages import ID_PATTERN
+from heatfleet.errors import BadQuery, BusUnavailable, NotFound
 from heatfleet.wiring import Services
 
 DEVICES_MAX = 400
@@ -34,22 +37,8 @@ EVENT_EXAMPLE = (
 
 router = APIRouter(tags=["commands"], route_class=opens_to("command"))
 
+
 Id = Annotated[str, StringConstraints(strict=True, pattern=f"^{ID_PATTERN}$")]
-
-
-class Order(BaseModel):
-    """Switch one device on (``true``) or off."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"device_id": "bfadafebb608a154206aqu", "switch": True}]})
-
-    device_id: Id
-    switch: bool
-
-
-class Sent(BaseModel):
-    """The bus has accepted the order; the header ``Location`` says where its state is told."""
-
-    status: Literal["command sent"] = "command sent"
 
 
 class CommandOut(LastOrder):
@@ -58,41 +47,25 @@ class CommandOut(LastOrder):
     device_id: str
 
 
-def actor_of(request: Request) -> Actor:
-    """Who is calling, and from where."""
-    return Actor(LOCAL, request.client.host if request.client else "")
-
-
-async def _order(request: Request) -> Order:
-    """The order in the body, read as strictly as a message; the framework would take NaN and other encodings."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise BadRequest("unsupported-type", "Set the header Content-Type: application/json.")
-    order = decode_json(await request.body())
-    if not isinstance(order, dict):
-        raise BadMessage("bad-field", "an order must be a JSON object")
-    device_id, switch = order.get("device_id"), order.get("switch")
-    if not is_id(device_id):
-        raise BadMessage("bad-id", f"device_id must be {ID_RULE}", "/device_id")
-    if not isinstance(switch, bool):
-        raise BadMessage("bad-field", "switch must be true or false", "/switch")
-    return Order(device_id=device_id, switch=switch)
-
-
 @router.post(
     "/send",
-    summary="Switch a heater on or off",
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"application/json": {"schema": Order.model_json_schema()}}}
-    },
+    summary="Switch heaters on or off",
+    openapi_extra={"requestBody": BODY},
+    response_class=Response,
     responses={
         200: {
+            "description": "Sent: the order, or those in `commands`",
             "headers": {
                 "Location": {
-                    "description": "Where the state of the order is told: /commands/{id}.",
+                    "description": "Where the state of a single order is told: /commands/{id}.",
                     "schema": {"type": "string"},
                 }
-            }
+            },
+            "content": {
+                JSON_TYPE: {
+                    "schema": {"oneOf": [{"$ref": f"#/components/schemas/{it}"} for it in ("Sent", "ManySent")]}
+                }
+            },
         },
         **problem_responses(
             "broken-json",
@@ -100,39 +73,61 @@ async def _order(request: Request) -> Order:
             "unsupported-type",
             "bad-field",
             "bad-id",
+            "all-rejected",
             "bad-query",
             "key-reused",
             "bus-unavailable",
+            "storage-full",
             "store-unavailable",
         ),
     },
 )
 async def send(
     request: Request,
-    response: Response,
-    order: Annotated[Order, Depends(_order)],
+    orders: Annotated[Orders, Depends(read_orders)],
     idempotency_key: Annotated[
         str | None,
         Header(
             alias="Idempotency-Key",
             pattern=r"^[\x21-\x7e]{1,255}$",
-            description="Any 1 to 255 visible ASCII characters. For 24 h the same order with the same key is not "
-            "sent again; with another order the key is refused.",
+            description="Any 1 to 255 visible ASCII characters. For 24 h the same orders with the same key are not "
+            "sent again, only those that failed; with other orders the key is refused.",
             examples=["evening-7"],
         ),
     ] = None,
-) -> Sent:
+) -> Response:
     """Answer once the bus has accepted the order; else 503, and it is not sent later.
 
     An order lives for HEATFLEET_COMMAND_TTL_S and is never carried out after that. The last order for a device wins.
     A device nobody has heard of may be switched too.
+
+    Of an array each good order is sent, and each other one is named by its index; nothing is sent when none is good.
     """
-    services: Services = request.state.services
-    record = await services.commands.send(
-        order.device_id, switch=order.switch, by=actor_of(request), idempotency_key=idempotency_key
-    )
-    response.headers["Location"] = f"/commands/{record.command.command_id}"
-    return Sent()
+    commands = cast("Services", request.state.services).commands
+    orders = await judge_orders(request, orders)
+    by, wanted = actor_of(request), list(orders.wanted.values())
+    if not orders.is_bulk:
+        [(device_id, switch)] = wanted
+        record = await commands.send(device_id, switch=switch, by=by, idempotency_key=idempotency_key)
+        location = {"Location": f"/commands/{record.command.command_id}"}
+        return Response(msgspec.json.encode(Sent("command sent")), headers=location, media_type=JSON_TYPE)
+    if not wanted:
+        return answer("all-rejected", PROBLEMS["all-rejected"].advice, rejected=orders.rejected)
+    return _answer_to(orders, await commands.send_many(wanted, by=by, idempotency_key=idempotency_key))
+
+
+def _answer_to(orders: Orders, outcomes: Sequence[Outcome]) -> Response:
+    """What became of many orders; raises ``BusUnavailable`` if the bus took none."""
+    sent, rejected = [], list(orders.rejected)
+    for (index, (device_id, _)), outcome in zip(orders.wanted.items(), outcomes, strict=True):
+        if isinstance(outcome, BusUnavailable):
+            rejected.append(Rejected.of(index, outcome))
+        else:
+            sent.append(SentCommand(device_id, outcome.command.command_id))
+    if not sent:
+        raise next(outcome for outcome in outcomes if isinstance(outcome, BusUnavailable))
+    rejected.sort(key=lambda item: item.index)
+    return Response(msgspec.json.encode(ManySent("commands sent", len(sent), sent, rejected)), media_type=JSON_TYPE)
 
 
 async def _orders(
@@ -156,6 +151,9 @@ async def _orders(
     if bool(device_id) == bool(product_id):
         raise BadQuery("device_id", "say whose orders: one or more device_id, or one product_id")
     services: Services = request.state.services
+    if product_id is not None:
+        expect_own_product(request, product_id)
+    await expect_own(request, device_id or ())
     audience = Audience(frozenset(device_id or ()), product_id)
     async with services.commands.follow(audience, after=int(last_event_id or 0)) as orders:
         stopping = asyncio.create_task(services.closing.wait())
@@ -176,7 +174,7 @@ async def _orders(
             "description": "Server-sent events, without end.",
             "content": {"text/event-stream": {"examples": {"order": {"value": EVENT_EXAMPLE}}}},
         },
-        **problem_responses("bad-query", "head-too-large", "store-unavailable"),
+        **problem_responses("bad-query", "head-too-large", "storage-full", "store-unavailable"),
     },
 )
 async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator[ServerSentEvent]:
@@ -194,7 +192,7 @@ async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator
 @router.get(
     "/commands/{command_id}",
     summary="What became of an order",
-    responses=problem_responses("not-found", "store-unavailable"),
+    responses=problem_responses("not-found", "storage-full", "store-unavailable"),
 )
 async def command(
     request: Request,
@@ -203,4 +201,6 @@ async def command(
     """The state and times of one order."""
     services: Services = request.state.services
     record = await services.commands.command(command_id)
+    if not caller_of(request).covers(record.command.device_id, record.command.product_id):
+        raise NotFound(UNKNOWN_ORDER)
     return CommandOut(device_id=record.command.device_id, **LastOrder.of(record).model_dump())

@@ -2,6 +2,7 @@
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heatfleet.api.problems import answer_defect
@@ -10,6 +11,7 @@ from heatfleet.wiring import Services
 UNKNOWN_ROUTE = "unknown"
 """Stands for every path that is no route: a metric must not grow with what callers make up."""
 SMALL_BODY_BYTES_MAX = 64 * 1024
+MANY_ORDERS_BYTES_MAX = 256 * 1024
 
 
 class Watch:
@@ -34,6 +36,8 @@ class Watch:
 
         try:
             await self._app(scope, receive, send_noted)
+        except ClientDisconnect:
+            pass  # nobody is left to answer, and nothing is wrong
         except Exception as error:
             if status:
                 # Half an answer is out. Breaking off tells the caller so; the server logs what it is given.
@@ -47,7 +51,7 @@ class Watch:
 
 
 class SmallBodies:
-    """Refuses bodies above 64 KiB with 413, as soon as a route reads them."""
+    """Refuses bodies above 64 KiB, or 256 KiB for POST /send, with 413, as soon as a route reads them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -58,15 +62,16 @@ class SmallBodies:
             await self._app(scope, receive, send)
             return
         announced = int(Headers(scope=scope).get("content-length", 0))
+        size_max = MANY_ORDERS_BYTES_MAX if scope["path"] == "/send" else SMALL_BODY_BYTES_MAX
         received = 0
 
         async def receive_bounded() -> Message:
             nonlocal received
-            if announced > SMALL_BODY_BYTES_MAX:
+            if announced > size_max:
                 raise _too_large()
             event = await receive()
             received += len(event.get("body", b""))
-            if received > SMALL_BODY_BYTES_MAX:
+            if received > size_max:
                 raise _too_large()
             return event
 

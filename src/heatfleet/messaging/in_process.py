@@ -1,5 +1,7 @@
 """The bus ``local:``, for devices that listen to this server itself."""
 
+from collections.abc import Sequence
+
 from heatfleet.domain.commands import Command
 from heatfleet.errors import BusUnavailable
 
@@ -14,10 +16,15 @@ class InProcessBus:
     def __init__(self) -> None:
         self._open = True
 
-    async def publish(self, command: Command) -> None:  # noqa: ARG002  # the stream carries it
-        """Accept the order; ``BusUnavailable`` once the bus is closed."""
-        if not self._open:
-            raise BusUnavailable("the server is closing; the order was not sent, try again")
+    async def publish_many(
+        self,
+        commands: Sequence[Command],
+        *,
+        timeout_s: float,  # noqa: ARG002  # the stream carries them, and here nobody waits
+    ) -> Sequence[BusUnavailable | None]:
+        """Accept the orders, or none once the bus is closed."""
+        refusal = None if self._open else BusUnavailable("the server is closing; the order was not sent, try again")
+        return [refusal] * len(commands)
 
     async def close(self) -> None:
         """Refuse every order from now on."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from heatfleet.domain.access import Actor, AuditEntry
 from heatfleet.domain.commands import Audience, Command, CommandRecord
 from heatfleet.errors import KeyReused, NotFound
-from heatfleet.storage.base import Outcome
+from heatfleet.storage.base import Settled
 from heatfleet.storage.sqlite import audit
 from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
 
@@ -98,7 +98,7 @@ class SqliteLedger:
         """Note what became of one order; see ``settle_many``."""
         return self.settle_many([(command_id, state)], at_ms)[0]
 
-    def settle_many(self, outcomes: Sequence[Outcome], at_ms: int) -> list[CommandRecord]:
+    def settle_many(self, outcomes: Sequence[Settled], at_ms: int) -> list[CommandRecord]:
         """Note what became of accepted orders; one that is settled already stays as it is."""
         with self._access(), transaction(self._db):
             named = [{"command_id": command_id, "state": state, "at_ms": at_ms} for command_id, state in outcomes]

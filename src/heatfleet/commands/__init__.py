@@ -1,0 +1,11 @@
+"""Orders to the heaters: write down, hand to the bus, note what became of them, and show them to those who listen.
+
+``desk``       where orders are given       ``listener``   who hears of them
+``refusals``   orders that were refused, on their way into the audit trail
+"""
+
+from heatfleet.commands.desk import UNKNOWN_ORDER, CommandDesk, Outcome
+from heatfleet.commands.listener import WAITING_MAX, Listener
+from heatfleet.commands.refusals import NOTES_MAX
+
+__all__ = ["NOTES_MAX", "UNKNOWN_ORDER", "WAITING_MAX", "CommandDesk", "Listener", "Outcome"]

@@ -1,0 +1,56 @@
+"""Orders that were refused, on their way into the audit trail: nobody waits for it, and it fails nobody."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+
+import structlog
+
+from heatfleet.domain.access import AuditEntry
+from heatfleet.errors import HeatfleetError
+
+NOTES_MAX = 1_000
+"""Refused orders that may wait to be noted; it takes the disk one sync to note them all."""
+
+log = structlog.get_logger(__name__)
+
+
+class Refusals:
+    """What waits to be noted. ``write`` is called by a thread of ``executor``, and may raise ``HeatfleetError``.
+
+    It is tried once; and while the disk does not keep up, what is above ``NOTES_MAX`` is only counted, and told to the
+    log. However many are refused, one write at a time stands between the orders that are not.
+    """
+
+    def __init__(self, executor: Executor, write: Callable[..., None]) -> None:
+        self._executor = executor
+        self._write = write
+        self._waiting: deque[AuditEntry] = deque()
+        self._dropped = 0
+        self._under_way = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def note(self, entry: AuditEntry) -> None:
+        """Have it written, soon; called on the event loop."""
+        if len(self._waiting) >= NOTES_MAX:
+            self._dropped += 1
+            return
+        self._waiting.append(entry)
+        if not self._under_way:
+            self._under_way = True
+            with suppress(RuntimeError):  # the executor is closed
+                self._executor.submit(self._write_all)
+
+    def _write_all(self) -> None:
+        self._under_way = False  # first: what comes from now on is either taken here or brings another call
+        entries = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            log.warning("refused orders are not in the audit trail", orders=dropped, reason="too many at once")
+        try:
+            self._write(*entries)
+        except HeatfleetError as error:
+            log.warning("refused orders are not in the audit trail", orders=len(entries), reason=str(error))
