@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check bench bench-peers bench-day soak lock clean
+.PHONY: help run install test check bench bench-peers bench-day soak audit lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,11 @@ bench-day: .venv/dev-installed ## a simulated day of the fleet, checked to the w
 soak: .venv/dev-installed ## run for minutes under load and faults
 	$(BIN)/python -m pytest -m soak $(ARGS)
 	$(BIN)/python -m pytest --hypothesis-profile=thorough tests/unit tests/contract $(ARGS)
+
+audit: .venv/dev-installed ## ask for known weaknesses of the libraries, and list them (SBOM)
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-file build/sbom.cdx.json
+	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
 
 lock: .venv/dev-installed ## write the lock files anew from pyproject.toml
 	$(COMPILE) $(UPGRADE) --output-file requirements.lock

@@ -44,12 +44,12 @@ class Budget:
 
     def wait_s(self) -> float:
         """How long to wait before something may be taken: 0 for not at all. Cheap: asked for every message."""
-        if self._left > 0:
+        if self._left >= 1:
             return 0.0
         now_s = time.monotonic()
         self._left = min(self._at_once, self._left + (now_s - self._as_of_s) * self._per_s)
         self._as_of_s = now_s
-        return 0.0 if self._left > 0 else -self._left / self._per_s + 0.001
+        return 0.0 if self._left >= 1 else (1 - self._left) / self._per_s
 
     def take(self, amount: int) -> None:
         """Take so many."""
@@ -135,7 +135,7 @@ class Access:
 
     async def __aenter__(self) -> Self:
         await self.refresh()
-        self._task = asyncio.create_task(self._keep_up())
+        self._task = asyncio.create_task(self._keep_up(self._clock()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -200,11 +200,10 @@ class Access:
         for told in self.changed:
             told()
 
-    async def _keep_up(self) -> None:
-        """Follow the changes, and forget verdicts on keys whose time is over."""
+    async def _keep_up(self, since_ms: int) -> None:
+        """Follow the changes, and tell when a key's time is over."""
         noted_s = time.monotonic()
         while True:
-            before_ms = self._clock()
             await asyncio.sleep(REFRESH_S)
             try:
                 await self.refresh()
@@ -219,8 +218,9 @@ class Access:
                 self._trouble = False
             now_ms = self._clock()
             ends = [caller.key.expires_at_ms for caller in self._callers.values()]
-            if any(end is not None and before_ms < end <= now_ms for end in ends):
+            if any(end is not None and since_ms < end <= now_ms for end in ends):
                 self._tell()
+            since_ms = now_ms
 
     async def _note_used(self) -> None:
         used = [caller for caller in self._callers.values() if caller.used]

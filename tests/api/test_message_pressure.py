@@ -14,9 +14,7 @@ from tests.serving import RunningServer, blocked_store, message
 def post_of(device_id: str) -> bytes:
     """A whole request, as bytes."""
     body = json.dumps(message(device_id)).encode()
-    return (
-        b"POST /message HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-    ) + body
+    return (b"POST /message HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)) + body
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

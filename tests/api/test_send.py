@@ -32,7 +32,7 @@ def frozen(tmp_path: Path) -> Iterator[tuple[TestClient, list[int]]]:
     """The API in this process, over an empty store, with a clock that stands: its time is the list's only item."""
     now_ms = [1_768_068_000_000]  # 2026-01-10T18:00Z
     settings = Settings(store=f"sqlite:///{tmp_path}/heatfleet.db")
-    with TestClient(create_app(settings, clock=lambda: now_ms[0])) as client:
+    with TestClient(create_app(settings, clock=lambda: now_ms[0]), base_url="http://localhost") as client:
         yield client, now_ms
 
 

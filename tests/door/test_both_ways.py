@@ -7,6 +7,7 @@ import random
 import pytest
 
 from heatfleet.api.door.heads import judge
+from heatfleet.api.gate import Gate
 from tests.door.wire import NDJSON, Answer, Wire, chunked, cut, readings, request
 from tests.serving import SEED_MESSAGE, RunningServer, message, ndjson
 
@@ -98,7 +99,7 @@ def asked(server: RunningServer, data: bytes) -> Answer:
         return without_date(wire.send(data).answer())
 
 
-def test_which_requests_are_plain() -> None:
+def test_which_requests_are_plain(gate: Gate) -> None:
     """The first list is what the door answers itself; so these tests compare two ways, not one with itself."""
     heads = {name: data[: data.index(b"\r\n\r\n", 4) + 4] for name, data in (PLAIN | NOT_PLAIN | LAST).items()}
     plain = {name for name, head in heads.items() if judge(head, gate) is not None and len(head) <= 2048}

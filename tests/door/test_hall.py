@@ -8,6 +8,7 @@ import pytest
 
 from heatfleet.api.door import Hall, Limits, connections_max, heads
 from heatfleet.api.door.heads import Heads, judge
+from heatfleet.api.gate import Gate
 from tests.door.wire import request
 
 HEAD = request(b"")
@@ -70,14 +71,14 @@ def test_many_are_closed_in_steps() -> None:
     assert [1] * 1000 == [client.expired for client in clients]
 
 
-def test_heads_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_are_remembered_up_to_a_bound(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plain head is judged once; what is not plain is not kept; the memory begins anew when it is full."""
     monkeypatch.setattr(heads, "HEADS_MAX", 3)
     known = Heads()
     some = [request(b"", X_Request_Id=str(number)) for number in range(5)]
     for head in some:
-        assert known.learn(head) == judge(head) is not None
-    known.learn(request(method="GET"))
+        assert known.learn(head, gate) == judge(head, gate) is not None
+    known.learn(request(method="GET"), gate)
 
     assert some[3:] == list(known)
 
@@ -114,9 +115,9 @@ def test_heads_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> 
         b"",
     ],
 )
-def test_heads_that_are_not_plain(head: bytes) -> None:
+def test_heads_that_are_not_plain(gate: Gate, head: bytes) -> None:
     """Anything out of the ordinary is left to uvicorn."""
-    assert judge(head) is None
+    assert judge(head, gate) is None
 
 
 def test_room_for_connections() -> None:

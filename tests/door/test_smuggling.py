@@ -26,11 +26,11 @@ AMBIGUOUS = {
     "TE chunked twice": request(None, Transfer_Encoding="chunked, chunked") + chunked(BODY),
     "TE not chunked last": request(None, Transfer_Encoding="chunked, gzip") + chunked(BODY),
     "bare LF": request(BODY).replace(b"\r\n", b"\n"),
-    "bare LF after a field": request(BODY).replace(b"Host: x\r\n", b"Host: x\n"),
-    "bare CR in a field": request(BODY).replace(b"Host: x\r\n", b"Host: x\rA: b\r\n"),
-    "folded field": request(BODY).replace(b"Host: x\r\n", b"Host: x\r\nA: b\r\n c\r\n"),
-    "NUL in a field": request(BODY).replace(b"Host: x\r\n", b"Host: x\r\nA: \0\r\n"),
-    "NUL in a name": request(BODY).replace(b"Host: x\r\n", b"Host: x\r\nA\0: b\r\n"),
+    "bare LF after a field": request(BODY).replace(b"Host: localhost\r\n", b"Host: x\n"),
+    "bare CR in a field": request(BODY).replace(b"Host: localhost\r\n", b"Host: localhost\rA: b\r\n"),
+    "folded field": request(BODY).replace(b"Host: localhost\r\n", b"Host: localhost\r\nA: b\r\n c\r\n"),
+    "NUL in a field": request(BODY).replace(b"Host: localhost\r\n", b"Host: localhost\r\nA: \0\r\n"),
+    "NUL in a name": request(BODY).replace(b"Host: localhost\r\n", b"Host: localhost\r\nA\0: b\r\n"),
     "LF in a chunk extension": CHUNKED + b"5;a\nb\r\nabcde\r\n0\r\n\r\n",
     "chunk size with a sign": CHUNKED + b"+5\r\nabcde\r\n0\r\n\r\n",
     "chunk size in 0x": CHUNKED + b"0x5\r\nabcde\r\n0\r\n\r\n",
@@ -81,13 +81,25 @@ def test_a_host_must_be_one(door: RunningServer, name: str) -> None:
         assert wire.is_closed()
 
 
-@pytest.mark.parametrize("host", ["x", "heat.example", "127.0.0.1:8000", "[::1]:8000", "[::1]", "X-y_z.9:1"])
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "[::1]"])
 def test_hosts_that_are_taken(door: RunningServer, host: str) -> None:
-    """A name or an address, with or without a port."""
+    """A name or an address of this machine, with or without a port."""
     with Wire(door) as wire:
-        wire.send(request(SEED_MESSAGE, Host=host) + request(method="GET", path="/livez", Host=host))
+        wire.send(request(SEED_MESSAGE, Host=host) + request(method="GET", path="/report", Host=host))
 
         assert [200, 200] == [answer.status for answer in wire.answers(2)]
+
+
+@pytest.mark.parametrize(
+    "host", ["x", "heat.example", "localhost.heat.example", "127.0.0.2", "[::2]:8000", "X-y_z.9:1"]
+)
+def test_foreign_hosts(door: RunningServer, host: str) -> None:
+    """A stranger's name that leads here (DNS rebinding) opens nothing but the answers to everybody."""
+    paths = [request(method="GET", path=path, Host=host) for path in ("/report", "/livez")]
+    with Wire(door) as wire:
+        wire.send(request(SEED_MESSAGE, Host=host), *paths)
+
+        assert [421, 421, 200] == [answer.status for answer in wire.answers(3)]
 
 
 def test_a_trailer_is_no_header(door: RunningServer) -> None:

@@ -23,7 +23,7 @@ def request(
     **fields: str,
 ) -> bytes:
     """A whole request; ``fields`` with underscores for dashes, an empty one is left out."""
-    named = {"Host": "x", "Content-Type": kind if body is not None else ""}
+    named = {"Host": "localhost", "Content-Type": kind if body is not None else ""}
     named |= {"Content-Length": str(len(body))} if body is not None else {}
     named |= {name.replace("_", "-"): value for name, value in fields.items()}
     lines = [f"{method} {path} HTTP/{version}", *(f"{name}: {value}" for name, value in named.items() if value)]

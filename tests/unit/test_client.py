@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from heatfleet.client import Client, is_loopback, server_url
+from heatfleet.client import Client, server_url
+from heatfleet.config import is_loopback
 from heatfleet.errors import BadQuery, HeatfleetError, NotFound, Refused
 
 Answering = Callable[..., Client]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from heatfleet.access import Caller
+from heatfleet.api.callers import UNKNOWN_DEVICE, caller_of
 from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
 from heatfleet.api.problems import problem_responses
@@ -30,7 +30,7 @@ def list_devices(query: Annotated[DeviceQuery, Query()], request: Request, respo
     """At most 100 devices a page, in the order they were first heard of; a device's place never changes."""
     once_only(request, *DeviceQuery.model_fields)
     services: Services = request.state.services
-    caller: Caller = request.state.caller
+    caller = caller_of(request)
     now_ms = services.clock()
     page = services.store.devices(
         DeviceFilter(
@@ -65,10 +65,9 @@ def get_device(
     """Product, last power and temperature with their times, known or silent now, and the last order."""
     services: Services = request.state.services
     now_ms = services.clock()
-    caller: Caller = request.state.caller
     state = services.store.device(device_id)
-    if state is None or not caller.covers(device_id, state.product_id):
-        raise NotFound("this device has not been heard of, or not before the last rollup")
+    if state is None or not caller_of(request).covers(device_id, state.product_id):
+        raise NotFound(UNKNOWN_DEVICE)
     device = DeviceWithOrder.of(state, known_after_ms=_known_after_ms(services, now_ms))
     order = services.ledger.last_order(device_id, now_ms)
     device.last_order = None if order is None else LastOrder.of(order)

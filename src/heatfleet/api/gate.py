@@ -1,6 +1,7 @@
 """At every route that is not for everybody: who calls, for which host, and whether a page of another site sent it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
@@ -15,7 +16,9 @@ _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 _SENT_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """What a proxy adds: then a caller who seems to be on this machine may be anywhere."""
 
-Refused = Callable[[Caller, str, str], Awaitable[None]]
+NEEDS = "x-needs"
+REFUSALS = ("needs-key", "bad-key", "missing-scope", "bound-key", "cross-site", "foreign-host", "over-limit")
+"""The problems that the gate, and limits and bounds of keys, may answer with."""
 
 
 class Gate:
@@ -91,5 +94,10 @@ def opens_to(needed: Scope | None) -> type[GatedRoute]:
 
     class Route(GatedRoute):
         needs = needed
+
+        def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+            # The documentation is made from the routes: api/openapi.py reads it there.
+            options["openapi_extra"] = {**(options.get("openapi_extra") or {}), NEEDS: needed}
+            super().__init__(path, endpoint, **options)
 
     return Route

@@ -7,6 +7,8 @@ import msgspec
 
 from heatfleet.api.batch import BATCH_MESSAGES_MAX
 from heatfleet.api.body import JSON_TYPE, NDJSON_TYPES
+from heatfleet.api.gate import NEEDS, REFUSALS
+from heatfleet.api.message import PATH
 from heatfleet.api.problems import problem_responses
 from heatfleet.api.schemas import ManySent, Message, Order, PartlyStored, ProblemDocument, Sent, Stored
 from heatfleet.domain.messages import BIZ_CODE
@@ -68,7 +70,27 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             _say_problems(operation["responses"])
+    _say_scopes(document)
     return document
+
+
+def _say_scopes(document: dict[str, Any]) -> None:
+    """What key each operation needs, and how it is refused without."""
+    document["components"]["securitySchemes"] = {
+        "ApiKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key of `heatfleet keys create`. A server that only its own machine can reach needs none "
+            "until the first key is made.",
+        }
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            scope = operation.pop(NEEDS, "ingest" if path == PATH else None)
+            operation["security"] = [] if scope is None else [{"ApiKey": [scope]}]
+            if scope is not None:
+                for status, response in problem_responses(*REFUSALS).items():
+                    operation["responses"].setdefault(str(status), response)
 
 
 def _say_problems(responses: dict[str, Any]) -> None:

@@ -14,14 +14,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from heatfleet.access import Caller
+from heatfleet.api.callers import expect_own_figures
 from heatfleet.api.gate import opens_to
 from heatfleet.api.problems import problem_responses
 from heatfleet.api.report_body import CSV_COLUMNS, DetailedCell, csv_body, etag, json_body
 from heatfleet.api.report_query import PARAMETERS, Format, Metric, read_query
 from heatfleet.api.turns import Turns
-from heatfleet.errors import NotAllowed, NotFound
-from heatfleet.reports import Question, answer
+from heatfleet.reports import answer
 from heatfleet.wiring import Services
 
 router = APIRouter(tags=["report"], route_class=opens_to("report"))
@@ -108,7 +107,7 @@ async def _respond(request: Request, metric: Metric | None) -> Response:
 def _answer(request: Request, metric: Metric | None) -> Response:
     services: Services = request.state.services
     query = read_query(request.query_params.multi_items(), tz=services.settings.tz, metric=metric)
-    _expect_own(request.state.caller, query.question, services)
+    expect_own_figures(request, query.question)
     form = query.format or _preferred(request.headers.getlist("accept"))
     interval = query.question.interval
     cells = answer(services.store, query.question)
@@ -124,21 +123,6 @@ def _answer(request: Request, metric: Metric | None) -> Response:
         return Response(csv_body(cells), headers=headers, media_type=_CSV)
     body = json_body(cells, interval, query.metric, detail=query.detail)
     return Response(body, headers=headers, media_type=_JSON)
-
-
-def _expect_own(caller: Caller, question: Question, services: Services) -> None:
-    """Raise unless these are figures that the caller may see; a device of others is one nobody has heard of."""
-    bounds = caller.bounds
-    if bounds is None:
-        return
-    if question.device_id is not None:
-        device = services.store.device(question.device_id) if bounds.product_prefix else None
-        if not bounds.covers(question.device_id, device and device.product_id):
-            raise NotFound("this device has not been heard of, or not before the last rollup")
-    elif bounds.device_prefix or question.product_id is None:
-        raise NotAllowed("bound-key", "this key is for some devices only: name one with device_id")
-    elif not question.product_id.startswith(bounds.product_prefix):
-        raise NotFound("this product has not been heard of, or not before the last rollup")
 
 
 def _preferred(accept: Iterable[str]) -> Format:

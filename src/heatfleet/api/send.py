@@ -12,16 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from heatfleet.api.body import JSON_TYPE
+from heatfleet.api.callers import actor_of, caller_of, expect_orders, expect_own, expect_own_product
 from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
 from heatfleet.api.orders import BODY, Orders, read_orders
 from heatfleet.api.problems import PROBLEMS, answer, problem_responses
 from heatfleet.api.schemas import LastOrder, ManySent, Rejected, Sent, SentCommand
-from heatfleet.commands import Listener, Outcome
-from heatfleet.domain.access import LOCAL, Actor
+from heatfleet.commands import UNKNOWN_ORDER, Listener, Outcome
 from heatfleet.domain.commands import Audience
 from heatfleet.domain.messages import ID_PATTERN
-from heatfleet.errors import BadQuery, BusUnavailable
+from heatfleet.errors import BadQuery, BusUnavailable, NotFound
 from heatfleet.wiring import Services
 
 DEVICES_MAX = 400
@@ -44,11 +44,6 @@ class CommandOut(LastOrder):
     """An order as it stands now."""
 
     device_id: str
-
-
-def actor_of(request: Request) -> Actor:
-    """Who is calling, and from where."""
-    return Actor(LOCAL, request.client.host if request.client else "")
 
 
 @router.post(
@@ -108,13 +103,14 @@ async def send(
     """
     commands = cast("Services", request.state.services).commands
     by, wanted = actor_of(request), list(orders.wanted.values())
+    if not wanted:
+        return answer("all-rejected", PROBLEMS["all-rejected"].advice, rejected=orders.rejected)
+    await expect_orders(request, wanted)
     if not orders.is_bulk:
         [(device_id, switch)] = wanted
         record = await commands.send(device_id, switch=switch, by=by, idempotency_key=idempotency_key)
         location = {"Location": f"/commands/{record.command.command_id}"}
         return Response(msgspec.json.encode(Sent("command sent")), headers=location, media_type=JSON_TYPE)
-    if not wanted:
-        return answer("all-rejected", PROBLEMS["all-rejected"].advice, rejected=orders.rejected)
     return _answer_to(orders, await commands.send_many(wanted, by=by, idempotency_key=idempotency_key))
 
 
@@ -153,6 +149,9 @@ async def _orders(
     if bool(device_id) == bool(product_id):
         raise BadQuery("device_id", "say whose orders: one or more device_id, or one product_id")
     services: Services = request.state.services
+    if product_id is not None:
+        expect_own_product(request, product_id)
+    await expect_own(request, device_id or ())
     audience = Audience(frozenset(device_id or ()), product_id)
     async with services.commands.follow(audience, after=int(last_event_id or 0)) as orders:
         stopping = asyncio.create_task(services.closing.wait())
@@ -200,4 +199,6 @@ async def command(
     """The state and times of one order."""
     services: Services = request.state.services
     record = await services.commands.command(command_id)
+    if not caller_of(request).covers(record.command.device_id, record.command.product_id):
+        raise NotFound(UNKNOWN_ORDER)
     return CommandOut(device_id=record.command.device_id, **LastOrder.of(record).model_dump())
