@@ -98,6 +98,11 @@ class Caller:
         self.used = True
         self._orders.take(orders)
 
+    @property
+    def who(self) -> str | None:
+        """Its name where callers are told apart; ``None`` where nobody needs a key."""
+        return None if self.key is _EVERYTHING else self.key.key_id
+
     def actor(self, address: str) -> Actor:
         """Who that is, for the audit trail."""
         return Actor(self.key.key_id, address)

@@ -16,7 +16,7 @@ from threading import Thread
 import structlog
 
 from heatfleet.domain.messages import PlainReading
-from heatfleet.errors import Overloaded, Refused, StoreUnavailable
+from heatfleet.errors import Overloaded, Refused, StoreUnavailable, TooMany
 from heatfleet.metrics import Metrics
 from heatfleet.storage.base import Store
 from heatfleet.storage.block import Block
@@ -53,6 +53,7 @@ class Ingest:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Request] = deque()
         self._readings = 0
+        self._shares: dict[str, int] = {}
         self._commit: list[Done] = []
         self._commit_readings = 0
         self._commit_began_s = 0.0
@@ -95,21 +96,26 @@ class Ingest:
         if error := self.refusal(readings):
             raise error
 
-    def put(self, readings: Sequence[PlainReading] | Block, done: Done) -> None:
+    def put(self, readings: Sequence[PlainReading] | Block, done: Done, who: str | None = None) -> None:
         """Accept readings; ``done`` is called once they are durable, or with the reason why none of them is.
 
-        Raises what ``check`` raises; then ``done`` is never called.
+        What is given with a name of ``who`` sends it may fill half of the queue, so that there is room for others.
+        Raises what ``check`` raises, and ``TooMany`` for one who has filled that half; then ``done`` is never called.
         """
         size = len(readings)
+        if who is not None:
+            self._expect_share(who, size)
         # Nothing of what may lead to a refusal is there: worth a look of its own, at every message.
         if self._closed is not None or self._commit or self._readings + size > self._readings_max:
             self.check(size)
         self._readings += size
+        if who is not None:
+            done = self._in_share(who, size, done)
         self._waiting.append((readings, done))
         if len(self._waiting) >= self._awaited and not self._commit:
             self._begin()
 
-    async def write(self, readings: Sequence[PlainReading] | Block) -> None:
+    async def write(self, readings: Sequence[PlainReading] | Block, who: str | None = None) -> None:
         """As ``put``, for who can wait; raises the reason. Cancelling the wait does not cancel the commit."""
         durable: asyncio.Future[None] = self._loop.create_future()
 
@@ -121,7 +127,7 @@ class Ingest:
             else:
                 durable.set_exception(error)
 
-        self.put(readings, done)
+        self.put(readings, done, who)
         await durable
 
     async def close(self) -> None:
@@ -134,6 +140,22 @@ class Ingest:
             await self._closed
         self._commits.put(None)
         self._writer.join()
+
+    def _expect_share(self, who: str, size: int) -> None:
+        taken = self._shares.get(who, 0)
+        if taken and taken + size > self._readings_max // 2:
+            raise TooMany("too many readings of this key wait for the disk; send these again later")
+
+    def _in_share(self, who: str, size: int, done: Done) -> Done:
+        self._shares[who] = self._shares.get(who, 0) + size
+
+        def done_with_it(error: Refused | None) -> None:
+            self._shares[who] -= size
+            if not self._shares[who]:
+                del self._shares[who]
+            done(error)
+
+        return done_with_it
 
     def _begin(self) -> None:
         """Hand the oldest that wait to the writer, as many as fit into one commit."""

@@ -29,7 +29,9 @@ def on(*device_ids: str) -> list[dict[str, Any]]:
 
 def send(server: RunningServer, orders: Any, **headers: str) -> httpx2.Response:
     """POST /send; underscores in header names mean dashes."""
-    return server.client.post("/send", json=orders, headers={name.replace("_", "-"): it for name, it in headers.items()})
+    return server.client.post(
+        "/send", json=orders, headers={name.replace("_", "-"): it for name, it in headers.items()}
+    )
 
 
 def in_trail(server: RunningServer, device_id: str) -> list[dict[str, Any]]:

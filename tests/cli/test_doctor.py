@@ -12,6 +12,7 @@ from heatfleet.domain.messages import POWER, Reading
 from heatfleet.storage import open_store
 from heatfleet.storage.block import Block
 from tests.cli.conftest import Run
+from tests.cli.made_keys import DAY_MS, keep, keys, now_ms
 
 NOWHERE = ("--url", "http://127.0.0.1:9")
 
@@ -41,7 +42,7 @@ def test_for_people(run: Run) -> None:
     lines = run("doctor", *NOWHERE).out.splitlines()
 
     assert lines[0].split()[:2] == ["ok", "python"]
-    assert [line.split()[0] for line in lines] == ["ok"] * 5 + ["warn", "ok", "warn"]
+    assert [line.split()[0] for line in lines] == ["ok"] * 5 + ["warn", "ok", "ok", "warn"]
 
 
 def test_what_to_do_stands_below(run: Run) -> None:
@@ -119,3 +120,45 @@ def test_rollup_that_stands_still(run: Run) -> None:
 
     assert checks["rollup"]["state"] == "warn"
     assert "heatfleet rollup" in checks["rollup"]["fix"]
+
+
+def test_keys_that_nobody_needs(run: Run) -> None:
+    """Without keys this machine alone may call, which is fine; where others reach the server it is not."""
+    here = findings(run)["keys"]
+    elsewhere = findings(run, HEATFLEET_HOST="0.0.0.0")["keys"]
+
+    assert (here["state"], here["fix"]) == ("ok", "")
+    assert elsewhere["state"] == "fail"
+    assert "heatfleet keys create" in elsewhere["fix"]
+    assert list(Path().iterdir()) == []
+
+
+def test_keys_that_are_looked_after(run: Run) -> None:
+    """How many open something; those that end soon are a warning, and when all have ended nobody gets in."""
+    keep(name="fine")
+    fine = findings(run, HEATFLEET_HOST="0.0.0.0")["keys"]
+    soon = keep(name="soon", at_ms=now_ms(), expires_at_ms=now_ms() + DAY_MS)
+    old = keep(name="old", at_ms=now_ms() - 400 * DAY_MS)
+    warned = findings(run)["keys"]
+    for key in keys():
+        run("keys", "revoke", key.key_id)
+    ended = findings(run)["keys"]
+
+    assert (fine["state"], fine["found"]) == ("ok", "1 active")
+    assert warned["state"] == "warn"
+    assert warned["found"].startswith(f"3 active; {soon.key_id} (soon) ends on 20")
+    assert warned["found"].endswith(", and 1 more: `heatfleet keys list`")
+    assert f"heatfleet keys rotate {soon.key_id}" in warned["fix"]
+    assert old.key_id not in warned["found"]
+    assert ended["state"] == "fail"
+    assert "every request is refused" in ended["found"]
+
+
+def test_keys_that_cannot_be_read(run: Run) -> None:
+    """A damaged file is a failure with its name."""
+    run("db", "init")
+    Path("var/heatfleet.db.d/ledger.db").write_bytes(b"not a database, whatever its name says" * 100)
+    checks = findings(run)
+
+    assert checks["keys"]["state"] == "fail"
+    assert "ledger.db" in checks["keys"]["found"]

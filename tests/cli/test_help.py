@@ -2,20 +2,23 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import typer
 
 from heatfleet import __version__
-from heatfleet.cli import commands, db
+from heatfleet.cli import commands
 from heatfleet.cli.exits import ExitCode
 from tests.cli.conftest import Run
 
 
 def every_command() -> list[tuple[str, ...]]:
     """The words that name each command."""
-    own = [(command.callback.__name__,) for command in commands().registered_commands if command.callback]
-    of_db = [("db", command.callback.__name__) for command in db.commands().registered_commands if command.callback]
-    return [(), ("db",), *own, *of_db]
+    walk: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(commands()))]
+    for words, command in walk:
+        walk += [((*words, word), child) for word, child in getattr(command, "commands", {}).items()]
+    return [words for words, _ in walk]
 
 
 @pytest.mark.parametrize("words", every_command(), ids=" ".join)

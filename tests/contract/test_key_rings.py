@@ -93,9 +93,9 @@ def test_an_overlap_does_not_prolong_a_key(ring: KeyRing) -> None:
     assert NOW_MS + 50 == ring.replace(old.key_id, made(), expires_at_ms=NOW_MS + 60, by=SOMEBODY).expires_at_ms
 
 
-@pytest.mark.parametrize("end", [{"revoked_at_ms": NOW_MS - 9}, {"expires_at_ms": NOW_MS}])
-def test_a_key_that_opens_nothing_is_not_replaced(ring: KeyRing, by_hand: ByHand, end: dict[str, int]) -> None:
-    """What has ended is not brought back by a rotation, and nothing is written."""
+@pytest.mark.parametrize("end", [{"revoked_at_ms": NOW_MS - 9}, {"expires_at_ms": NOW_MS}, {"replaced_by": "other"}])
+def test_a_key_that_is_over_is_not_replaced(ring: KeyRing, by_hand: ByHand, end: dict[str, object]) -> None:
+    """What has ended is not brought back by a rotation, what was replaced is so once; nothing is written."""
     old = added(ring, **end)
     before = all_keys(ring), ring.version(), trail(by_hand)
 

@@ -1,12 +1,14 @@
 """Who sent a request that the gate let in, and what it may touch: for routes to ask."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from starlette.requests import Request
 
 from heatfleet.access import Caller
+from heatfleet.api.orders import Orders
 from heatfleet.api.problems import slug_of
+from heatfleet.api.schemas import Rejected
 from heatfleet.domain.access import Actor
 from heatfleet.errors import HeatfleetError, NotAllowed, NotFound
 from heatfleet.reports import Question
@@ -28,29 +30,48 @@ def actor_of(request: Request) -> Actor:
 
 async def expect_own(request: Request, device_ids: Sequence[str]) -> None:
     """Raise ``NotFound`` if one of the devices is not the caller's: as if nobody had heard of it."""
-    caller, services = caller_of(request), _services(request)
-    if caller.bounds is None:
-        return
-    products = await asyncio.to_thread(services.store.products, device_ids) if caller.bounds.product_prefix else {}
-    if not all(caller.covers(device_id, products.get(device_id)) for device_id in device_ids):
+    if await _foreign(request, device_ids):
         raise NotFound(UNKNOWN_DEVICE)
 
 
-async def expect_orders(request: Request, orders: Sequence[tuple[str, bool]]) -> None:
-    """Raise unless the caller may switch all of these devices, and has not given too many orders before.
+async def judge_orders(request: Request, orders: Orders) -> Orders:
+    """The orders that the caller may give; of many, those to devices of others are among the rejected.
 
-    ``NotFound`` for a device of others, ``NotAllowed`` for many at once without the scope, ``TooMany``; refused orders
-    are in the audit trail, too.
+    Raises ``NotFound`` for one to a device of others, ``NotAllowed`` for many without the scope, and ``TooMany`` for a
+    caller who has given too many before. Refused orders are in the audit trail, too.
     """
-    caller, services = caller_of(request), _services(request)
+    caller = caller_of(request)
     try:
-        caller.expect("command" if len(orders) == 1 else "command:bulk")
-        await expect_own(request, [device_id for device_id, _ in orders])
-        caller.take_orders(len(orders))
+        caller.expect("command:bulk" if orders.is_bulk else "command")
+        foreign = await _foreign(request, [device_id for device_id, _ in orders.wanted.values()])
+        if foreign and not orders.is_bulk:
+            raise NotFound(UNKNOWN_DEVICE)
+        caller.take_orders(len(orders.wanted))
     except HeatfleetError as error:
-        for device_id, switch in orders:
-            services.commands.note_refused(device_id, switch=switch, by=actor_of(request), slug=slug_of(error))
+        _note(request, orders.wanted.values(), error)
         raise
+    if not foreign:
+        return orders
+    unknown = NotFound(UNKNOWN_DEVICE)
+    own = {index: order for index, order in orders.wanted.items() if order[0] not in foreign}
+    _note(request, [order for order in orders.wanted.values() if order[0] in foreign], unknown)
+    rejected = [Rejected.of(index, unknown) for index in orders.wanted.keys() - own.keys()]
+    return Orders(own, sorted((*orders.rejected, *rejected), key=lambda one: one.index), is_bulk=True)
+
+
+def _note(request: Request, orders: Iterable[tuple[str, bool]], error: HeatfleetError) -> None:
+    commands = _services(request).commands
+    for device_id, switch in orders:
+        commands.note_refused(device_id, switch=switch, by=actor_of(request), slug=slug_of(error))
+
+
+async def _foreign(request: Request, device_ids: Sequence[str]) -> set[str]:
+    """Those of the devices that are not the caller's."""
+    caller, services = caller_of(request), _services(request)
+    if caller.bounds is None:
+        return set()
+    products = await asyncio.to_thread(services.store.products, device_ids) if caller.bounds.product_prefix else {}
+    return {device_id for device_id in device_ids if not caller.covers(device_id, products.get(device_id))}
 
 
 def expect_own_figures(request: Request, question: Question) -> None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from heatfleet.api.body import JSON_TYPE
-from heatfleet.api.callers import actor_of, caller_of, expect_orders, expect_own, expect_own_product
+from heatfleet.api.callers import actor_of, caller_of, expect_own, expect_own_product, judge_orders
 from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
 from heatfleet.api.orders import BODY, Orders, read_orders
@@ -102,15 +102,15 @@ async def send(
     Of an array each good order is sent, and each other one is named by its index; nothing is sent when none is good.
     """
     commands = cast("Services", request.state.services).commands
+    orders = await judge_orders(request, orders)
     by, wanted = actor_of(request), list(orders.wanted.values())
-    if not wanted:
-        return answer("all-rejected", PROBLEMS["all-rejected"].advice, rejected=orders.rejected)
-    await expect_orders(request, wanted)
     if not orders.is_bulk:
         [(device_id, switch)] = wanted
         record = await commands.send(device_id, switch=switch, by=by, idempotency_key=idempotency_key)
         location = {"Location": f"/commands/{record.command.command_id}"}
         return Response(msgspec.json.encode(Sent("command sent")), headers=location, media_type=JSON_TYPE)
+    if not wanted:
+        return answer("all-rejected", PROBLEMS["all-rejected"].advice, rejected=orders.rejected)
     return _answer_to(orders, await commands.send_many(wanted, by=by, idempotency_key=idempotency_key))
 
 

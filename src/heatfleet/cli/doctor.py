@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from heatfleet.cli.connect import Url
 from heatfleet.cli.db import store_files, store_path
 from heatfleet.cli.exits import ExitCode
 from heatfleet.cli.terminal import bytes_text, print_json, screen, utc
+from heatfleet.domain.access import ApiKey
 from heatfleet.errors import HeatfleetError, SetupError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def doctor(
     url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of all checks.")] = False,
 ) -> None:
-    """Look at Python, settings, store, disk, clock and server, and say what to do where something is wrong.
+    """Look at Python, settings, store, disk, clock, keys and server, and say what to do where something is wrong.
 
     Examples:
     $ heatfleet doctor
@@ -85,6 +86,7 @@ def _checks(url: str | None) -> Iterator[Check]:
     yield _writable(folder)
     yield _disk(folder)
     yield from _store_and_clock(settings, now_ms)
+    yield _keys(settings, now_ms)
     yield _server(url or server_url(settings.host, settings.port))
 
 
@@ -160,6 +162,35 @@ def _rollup(lag_ms: int, as_of_ms: int, every_s: float) -> Check:
             "rollup", "warn", f"readings wait for {lag_ms / 1000:.0f} s", "start the server, or `heatfleet rollup`"
         )
     return Check("rollup", "ok", f"figures up to {utc(as_of_ms)}" if as_of_ms else "nothing to do yet")
+
+
+def _keys(settings: "Settings", now_ms: int) -> Check:
+    """Whether those who need a key have one that goes on."""
+    from heatfleet.cli.key_words import to_look_after
+    from heatfleet.config import is_loopback
+    from heatfleet.storage import open_key_ring
+
+    keys: Sequence[ApiKey] = ()
+    try:
+        if any(path.name == "ledger.db" for path in store_files(settings)):
+            with closing(open_key_ring(settings.store, writable=False)) as ring:
+                keys = ring.keys()
+    except HeatfleetError as error:
+        return Check("keys", "fail", str(error))
+    another = "`heatfleet keys create --scope admin --name you` makes one"
+    active = sum(key.state(now_ms) == "active" for key in keys)
+    troubles = list(to_look_after(keys, now_ms))
+    if not keys and is_loopback(settings.host):
+        return Check("keys", "ok", "none made, and none is needed: only this machine reaches the server")
+    if not keys:
+        return Check("keys", "fail", f"none made, but other machines reach {settings.host}", another)
+    if not active:
+        return Check("keys", "fail", "all have ended: every request is refused", another)
+    if troubles:
+        found, fix = troubles[0]
+        more = f", and {len(troubles) - 1} more: `heatfleet keys list`" if len(troubles) > 1 else ""
+        return Check("keys", "warn", f"{active} active; {found}{more}", fix)
+    return Check("keys", "ok", f"{active} active")
 
 
 def _server(url: str) -> Check:

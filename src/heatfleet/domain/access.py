@@ -7,6 +7,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from heatfleet.domain.commands import rfc3339
+
 Scope = Literal["ingest", "command", "command:bulk", "report", "metrics", "admin"]
 """What a key may be made for: ``command`` is one order a request, ``command:bulk`` many, ``admin`` everything."""
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -17,6 +19,8 @@ _ID_CHARS, _SECRET_CHARS, _CHECK_CHARS = 8, 32, 6
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 _is_key = re.compile(rf"{KEY_PREFIX}[0-9A-Za-z]{{{_ID_CHARS}}}_[0-9A-Za-z]{{{_SECRET_CHARS + _CHECK_CHARS}}}").fullmatch
+
+_begins_with_id = re.compile(rf"(?:{KEY_PREFIX})?([0-9A-Za-z]{{{_ID_CHARS}}})(?:_[0-9A-Za-z]*)?").fullmatch
 
 
 class Actor(NamedTuple):
@@ -92,6 +96,12 @@ class ApiKey:
         told = [f"devices {devices}*"] * bool(devices) + [f"products {products}*"] * bool(products)
         return ", ".join(told + [f"{limit or 'unlimited'} {of}" for limit, of in limits if limit is not None])
 
+    @property
+    def rights_text(self) -> str:
+        """All that it may do and until when, for people: ``"gateway lyon": ingest; devices fr-*; until 2027-…``."""
+        until = "" if self.expires_at_ms is None else f"until {rfc3339(self.expires_at_ms)}"
+        return f'"{self.name}": ' + "; ".join(filter(None, (self.scopes_text, self.limits_text, until)))
+
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
@@ -122,6 +132,12 @@ def new_key() -> tuple[str, str]:
 def is_well_formed(key: str) -> bool:
     """Whether this could be a key at all: judged without looking anything up."""
     return _is_key(key) is not None and _checksum(key[:-_CHECK_CHARS]) == key[-_CHECK_CHARS:]
+
+
+def id_in(text: str) -> str | None:
+    """The id where one is meant: alone, or in a key or part of one that somebody pasted; ``None`` if there is none."""
+    found = _begins_with_id(text)
+    return None if found is None else found[1]
 
 
 def digest_of(key: str) -> bytes:

@@ -277,7 +277,7 @@ class KeyRing(Protocol):
         """Keep a new key in the place of one that goes on until then, or until its own end if that comes first.
 
         Gives the old one as it is now: it tells by which key it was replaced. Raises ``NotFound`` for a key that is
-        not there, or that opens nothing any more when the new one is made.
+        not there, that opens nothing any more when the new one is made, or that was replaced before.
         """
 
     def revoke(self, key_id: str, at_ms: int, *, by: Actor) -> ApiKey:

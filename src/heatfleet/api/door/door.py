@@ -149,7 +149,7 @@ class Door(Guard):
         self._owed.pop()
         if isinstance(result, Batch):
             caller.count_messages(result.messages)
-            self._accept(result)
+            self._accept(result, caller.who)
         else:
             self._deny(result)
 
@@ -168,11 +168,11 @@ class Door(Guard):
             caller.count_messages(batch.messages)
             self._accept(batch)
 
-    def _accept(self, batch: Batch) -> None:
+    def _accept(self, batch: Batch, who: str | None = None) -> None:
         """Answer a request that was understood, once its readings are on disk."""
         try:
             if batch.readings:
-                self._ingest.put(batch.readings, self._stored)
+                self._ingest.put(batch.readings, self._stored, who)
                 self._owed.append(batch)
                 self.due_s = inf
                 return

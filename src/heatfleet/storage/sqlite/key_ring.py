@@ -9,9 +9,10 @@ from typing import Any
 
 import apsw
 
-from heatfleet.domain.access import SCOPES, Actor, ApiKey, Bounds
+from heatfleet.domain.access import SCOPES, Actor, ApiKey, AuditEntry, Bounds
 from heatfleet.domain.commands import rfc3339
 from heatfleet.errors import NotFound, StoreUnavailable
+from heatfleet.storage.sqlite.audit import note
 from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
 
 KEYS = """SELECT key_id, digest, name, scopes, device_prefix, product_prefix, messages_per_s, commands_per_min,
@@ -35,9 +36,6 @@ REVOKE = "UPDATE api_key SET revoked_at_ms = :at_ms WHERE key_id = :key_id"
 
 USED = "UPDATE api_key SET used_at_ms = max(coalesce(used_at_ms, 0), :at_ms) WHERE key_id = :key_id"
 
-NOTE = """INSERT INTO audit (at_ms, actor, address, action, subject, detail, result)
-VALUES (:at_ms, :actor, :address, :action, :subject, :detail, 'done')"""
-
 
 class SqliteKeyRing:
     """API keys in SQLite, durable by a sync at every write. Any thread may call; calls take turns."""
@@ -60,7 +58,7 @@ class SqliteKeyRing:
     def add(self, key: ApiKey, *, by: Actor) -> None:
         """Keep a new key."""
         with self._access(), transaction(self._db):
-            self._keep(key, by, _rights(key))
+            self._keep(key, by, key.rights_text)
 
     def replace(self, key_id: str, key: ApiKey, *, expires_at_ms: int, by: Actor) -> ApiKey:
         """Keep a new key in the place of one that goes on for a while."""
@@ -69,8 +67,11 @@ class SqliteKeyRing:
             if (state := old.state(key.created_at_ms)) != "active":
                 msg = f"this key is {state}, so nothing can take its place: create a new one"
                 raise NotFound(msg)
+            if old.replaced_by is not None:
+                msg = f"this key was replaced by {old.replaced_by} already: rotate that one"
+                raise NotFound(msg)
             end_ms = expires_at_ms if old.expires_at_ms is None else min(expires_at_ms, old.expires_at_ms)
-            self._keep(key, by, f"{_rights(key)}; in the place of {key_id}")
+            self._keep(key, by, f"{key.rights_text}; in the place of {key_id}")
             self._db.execute(REPLACED, {"replaced_by": key.key_id, "expires_at_ms": end_ms, "key_id": key_id})
             detail = f"replaced by {key.key_id}; until {rfc3339(end_ms)}"
             self._note(key.created_at_ms, by, "key-rotate", key_id, detail)
@@ -83,7 +84,7 @@ class SqliteKeyRing:
             if key.revoked_at_ms is None:
                 key = replace(key, revoked_at_ms=at_ms)
                 self._db.execute(REVOKE, {"key_id": key_id, "at_ms": at_ms})
-                self._note(at_ms, by, "key-revoke", key_id, _rights(key))
+                self._note(at_ms, by, "key-revoke", key_id, key.rights_text)
             return key
 
     def note_used(self, used_at_ms: Mapping[str, int]) -> None:
@@ -110,8 +111,7 @@ class SqliteKeyRing:
         self._note(key.created_at_ms, by, "key-create", key.key_id, detail)
 
     def _note(self, at_ms: int, by: Actor, action: str, subject: str, detail: str) -> None:
-        told = {"at_ms": at_ms, "actor": by.name, "address": by.address}
-        self._db.execute(NOTE, {**told, "action": action, "subject": subject, "detail": detail})
+        note(self._db, [AuditEntry(at_ms, by, action, subject, detail, "done")])
 
     @contextmanager
     def _access(self) -> Iterator[None]:
@@ -144,9 +144,3 @@ def _key(row: tuple[Any, ...]) -> ApiKey:
     known = frozenset(scope for scope in SCOPES if scope in scopes.split())
     bounds = Bounds(device_prefix, product_prefix)
     return ApiKey(key_id, digest, name, known, created_at_ms, bounds, messages_per_s, commands_per_min, *times)
-
-
-def _rights(key: ApiKey) -> str:
-    """What the audit trail says that a key may do: ``"gateway lyon": ingest; devices fr-*; until 2027-…``."""
-    until = "" if key.expires_at_ms is None else f"until {rfc3339(key.expires_at_ms)}"
-    return f'"{key.name}": ' + "; ".join(filter(None, (key.scopes_text, key.limits_text, until)))
