@@ -29,6 +29,7 @@ else:
 BEYOND_OPENAPI = {
     "POST /message": {"broken-json", "bad-value", "bad-time", "all-rejected"},
     "POST /send": {"key-reused"},
+    "GET /audit": {"bad-query"},  # no such day, or a device and a key
     "GET /commands/stream": {"bad-query"},  # either devices or a product
     "GET /devices": {"bad-query"},  # a cursor that the server never gave
     "GET /report": {"bad-query"},  # no such zone, or a range that ends before it begins

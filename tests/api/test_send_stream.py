@@ -194,7 +194,8 @@ async def test_a_listener_that_hangs_up_is_forgotten(tmp_path: Path) -> None:
             "method": "GET",
             "path": "/commands/stream",
             "query_string": b"device_id=d1",
-            "headers": [],
+            "headers": [(b"host", b"localhost")],
+            "client": ("127.0.0.1", 50_000),
             "state": state,
         }
         request = asyncio.create_task(app(scope, receive, take_answer))

@@ -70,7 +70,7 @@ async def _foreign(request: Request, device_ids: Sequence[str]) -> set[str]:
     caller, services = caller_of(request), _services(request)
     if caller.bounds is None:
         return set()
-    products = await asyncio.to_thread(_products, services, device_ids) if caller.bounds.product_prefix else {}
+    products = await asyncio.to_thread(services.store.products, device_ids) if caller.bounds.product_prefix else {}
     return {device_id for device_id in device_ids if not caller.covers(device_id, products.get(device_id))}
 
 
@@ -80,7 +80,7 @@ def expect_own_figures(request: Request, question: Question) -> None:
     if bounds is None:
         return
     if question.device_id is not None:
-        products = _products(services, [question.device_id]) if bounds.product_prefix else {}
+        products = services.store.products([question.device_id]) if bounds.product_prefix else {}
         if not bounds.covers(question.device_id, products.get(question.device_id)):
             raise NotFound(UNKNOWN_DEVICE)
     else:
@@ -96,11 +96,6 @@ def expect_own_product(request: Request, product_id: str | None) -> None:
         raise NotAllowed("bound-key", "this key is for some devices only: name one with device_id")
     if not product_id.startswith(bounds.product_prefix):
         raise NotFound("this product has not been heard of, or not before the last rollup")
-
-
-def _products(services: Services, device_ids: Sequence[str]) -> dict[str, str]:
-    states = map(services.store.device, device_ids)
-    return {state.device_id: state.product_id for state in states if state is not None}
 
 
 def _services(request: Request) -> Services:

@@ -20,10 +20,13 @@ _MUST = {
     "switched": "on or off",
     "limit": "from 1 to 100",
     "after": "the cursor of the page before",
+    "key_id": ID_RULE,
+    "/audit limit": "from 1 to 1000",
+    "/audit after": "the number of an entry",
     "Idempotency-Key": "1 to 255 visible ASCII characters",
     "Last-Event-ID": "the id of an event, 1 to 18 digits",
 }
-"""What the declared parameters must be; the framework's words are for programmers in Python."""
+"""What the declared parameters must be, on all paths or on one; the framework's words are for programmers in Python."""
 
 _is_plain_name = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 
@@ -58,13 +61,14 @@ async def _handle_http(_request: Request, error: HTTPException) -> Response:
     return answer(slug, detail, error.headers)
 
 
-async def _handle_validation(_request: Request, error: RequestValidationError) -> Response:
+async def _handle_validation(request: Request, error: RequestValidationError) -> Response:
     """What does not fit a declared parameter: the first thing wrong, by name and never by value."""
     first = error.errors()[0]
     _, *place = first["loc"]
     name = str(place[0])
     if name in _MUST:
-        return answer("bad-query", f"{name} must be {_MUST[name]}", parameter=name)
+        must = _MUST.get(f"{request.scope['path']} {name}", _MUST[name])
+        return answer("bad-query", f"{name} must be {must}", parameter=name)
     return answer("bad-query", "there is no such parameter", parameter=_token(name))
 
 

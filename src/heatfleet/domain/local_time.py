@@ -92,6 +92,15 @@ def slot_at(text: str, zone: tzinfo) -> int:
     return slot
 
 
+def instant_ms(text: str) -> int:
+    """The instant of a date or date-time (RFC 3339), in UTC where it has no offset, in ms since the epoch.
+
+    Raises ``ValueError`` for anything else.
+    """
+    moment = _moment(text)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+
+
 def _offset_s(zone: tzinfo, slot: int) -> int:
     offset = datetime.fromtimestamp(slot * SLOT_S, zone).utcoffset()
     return 0 if offset is None else offset // timedelta(seconds=1)
