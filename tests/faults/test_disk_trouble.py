@@ -195,6 +195,25 @@ def test_a_rollup_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
         assert defined(said, now_ms) == told(store.figures())
 
 
+def test_a_server_on_a_full_disk_says_so_and_starts_once_there_is_room(small_disk: Path) -> None:
+    """With a new store and with an old one: one line, and exit code 75, which means that trying again may help."""
+    url = f"sqlite:///{small_disk}/heatfleet.db"
+    filler = small_disk / "filler"
+    serve = [sys.executable, "-m", "heatfleet", "serve", "--port", str(free_port()), "--store", url]
+    for _ in range(2):
+        fill(filler)
+        ended = subprocess.run(
+            serve, cwd=small_disk, env=clean_environment(), timeout=60, text=True, capture_output=True, check=False
+        )
+        filler.unlink()
+
+        assert ended.returncode == 75
+        assert "the disk is full" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        with closing(open_store(url, hold_ms=HOLD_MS)) as store:
+            store.append([Block.of(batch(0))], START_MS + 365 * 24 * 3_600_000)
+
+
 @pytest.mark.parametrize("command", [["serve", "--port"], ["db", "init"]], ids=" ".join)
 def test_a_folder_that_may_not_be_written_is_named(command: list[str], read_only_folder: Path, tmp_path: Path) -> None:
     """The command ends at once, with one line that names the place and what to look for."""

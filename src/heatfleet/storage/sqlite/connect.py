@@ -227,7 +227,7 @@ def unavailable_as_error(path: Path) -> Iterator[None]:
         raise  # a statement SQLite cannot run is our mistake, not the disk's; a lock taken is no trouble at all
     except (apsw.Error, OSError) as error:
         if isinstance(error, apsw.FullError) or _has_no_room(path.parent):
-            msg = f"{path}: the disk is full; free some space, no restart is needed"
+            msg = f"{path}: the disk is full; free some space"
             raise StorageFull(msg, retry_after_s=5) from error
         msg = f"{path}: the disk or database answered '{error}'; check space, permissions and the disk itself"
         raise StoreUnavailable(msg, retry_after_s=5) from error
