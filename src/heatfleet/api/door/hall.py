@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heatfleet.api.door.guard import Guard
 
 SWEEP_S = 0.25
-_EXPIRED_AT_ONCE_MAX = 100
+_EXPIRED_AT_ONCE_MAX = 250
 """Closing takes the loop some 50 us a connection: the others wait for the next sweep."""
 CONNECTIONS_MAX = 8192
 _OWN_FILES = 200
