@@ -69,7 +69,9 @@ def _documented(parameters: list[dict[str, Any]]) -> dict[str, Any]:
                 },
             },
             304: {"description": "The caller has these figures already", "headers": headers},
-            **problem_responses("bad-query", "not-found", "overloaded", "report-too-slow", "storage-full", "store-unavailable"),
+            **problem_responses(
+                "bad-query", "not-found", "overloaded", "report-too-slow", "storage-full", "store-unavailable"
+            ),
         },
         "response_class": Response,
         "openapi_extra": {"parameters": parameters},
