@@ -64,6 +64,7 @@ def test_every_path_is_documented(document: dict[str, Any]) -> None:
         "/report/power",
         "/report/temperature",
         "/send",
+        "/audit",
         "/commands/stream",
         "/commands/{command_id}",
         "/devices",

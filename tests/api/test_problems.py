@@ -33,7 +33,7 @@ def test_each_problem_is_explained_by_the_server(shared_server: RunningServer) -
         assert item == page.json()
         assert re.fullmatch(r"/problems/[a-z-]+", item["type"])
         assert item["advice"].strip()
-        assert item["retryable"] == (item["status"] == 503)
+        assert item["retryable"] == (item["status"] in (429, 503))
 
 
 def test_what_is_not_there_is_a_problem_too(shared_server: RunningServer) -> None:
@@ -81,7 +81,7 @@ def test_every_error_has_its_problem() -> None:
     reachable = set(leaves(errors.HeatfleetError))
     mapped = {row.error for row in TABLE if row.error}
 
-    assert {errors.BadMessage, errors.SetupError} == reachable - mapped
+    assert {errors.BadMessage, errors.NotAllowed, errors.SetupError} == reachable - mapped
     assert "internal" == slug_of(errors.SetupError("?"))
 
 
