@@ -15,6 +15,8 @@ settings.register_profile("default", deadline=None, max_examples=50)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
 settings.load_profile("default")
 
+pytest_plugins = ["tests.figures"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> None:

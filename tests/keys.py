@@ -5,6 +5,7 @@ from contextlib import closing
 
 from heatfleet.domain.access import ANYTHING, Actor, ApiKey, Bounds, Scope, digest_of, new_key
 from heatfleet.storage import open_key_ring
+from tests.serving import RunningServer
 
 BY_TEST = Actor("cli", "test")
 
@@ -43,3 +44,12 @@ def make_key(store_url: str, *scopes: Scope, bounds: Bounds = ANYTHING, **limits
 def bearer(key: str) -> dict[str, str]:
     """The header that shows it."""
     return {"Authorization": f"Bearer {key}"}
+
+
+def wait_until_known(server: RunningServer, key: str) -> None:
+    """The first keys of a server count within 5 s, as promised; a slow machine is given longer."""
+    deadline_s = time.monotonic() + 30
+    while server.client.get("/report").status_code != 401:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    assert server.client.get("/report", headers=bearer(key)).status_code in (200, 403)

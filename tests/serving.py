@@ -70,6 +70,8 @@ class RunningServer:
     serves alone.
     """
 
+    script = _SERVE
+
     def __init__(
         self, folder: Path, *, door: bool = True, limits: dict[str, float] | None = None, **settings: object
     ) -> None:
@@ -91,7 +93,10 @@ class RunningServer:
         """Start the process and wait until it is ready."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-c", _SERVE, self._options], cwd=self.folder, env=self._env, stderr=log
+                [sys.executable, "-W", "error", "-c", self.script, self._options],
+                cwd=self.folder,
+                env=self._env,
+                stderr=log,
             )
         deadline_s = time.monotonic() + START_WAIT_S
         while time.monotonic() < deadline_s and self.process.poll() is None:

@@ -16,7 +16,7 @@ import typer
 
 from heatfleet import __version__
 from heatfleet.api.app import create_app
-from heatfleet.api.problems import TABLE
+from heatfleet.api.problem_table import TABLE
 from heatfleet.cli import commands
 from heatfleet.cli.exits import ExitCode
 from heatfleet.cli.where import show_where_to_look

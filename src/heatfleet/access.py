@@ -195,8 +195,11 @@ class Access:
         before, self._callers = self._callers, {}
         for key in keys:
             known = before.get(key.digest)
-            same = known is not None and _without_use(known.key) == _without_use(key)
-            self._callers[key.digest] = known if known is not None and same else Caller(key, **self._limits)
+            if known is None or _without_use(known.key) != _without_use(key):
+                used_before = known is not None and known.used
+                known = Caller(key, **self._limits)
+                known.used = used_before  # not noted yet: of a key that is revoked its last use matters most
+            self._callers[key.digest] = known
         self._version = version
         self._any_key_was_made = bool(keys)
         self._tell()

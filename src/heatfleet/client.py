@@ -14,7 +14,8 @@ import httpx2
 from heatfleet.config import is_loopback
 from heatfleet.errors import BadQuery, HeatfleetError, NotAllowed, NotFound, Refused
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 40.0
+"""Longer than a report may take where nothing else is set: the server's own words tell more than a time-out."""
 CONNECT_TIMEOUT_S = 3.0
 _LOOKS_LIKE = "http://127.0.0.1:8000"
 _NOT_FOUND = "/problems/not-found"

@@ -156,6 +156,12 @@ class Settings(BaseSettings):
         le=60,
         description="Seconds the bus has to accept an order before POST /send answers 503, 0.1 to 60.",
     )
+    report_timeout_s: float = Field(
+        30,
+        ge=0.1,
+        le=600,
+        description="Seconds a report may take, waiting included, 0.1 to 600; beyond, GET /report answers 503.",
+    )
     queue_readings_max: int = Field(
         200_000,
         ge=1,

@@ -10,6 +10,8 @@ HeatfleetError
  │    ├── Overloaded         the queue of unwritten readings is full
  │    ├── TooMany            this caller has had its share
  │    ├── StoreUnavailable   the disk or database did not take or give data
+ │    │    └── StorageFull        the disk has no room
+ │    ├── ReportTooSlow      a report was not reckoned in the time it may take
  │    └── BusUnavailable     the message bus did not accept an order in time
  └── SetupError            settings, files or versions that do not fit       the operator mends it
 """
@@ -82,6 +84,14 @@ class TooMany(Refused):
 
 class StoreUnavailable(Refused):
     """The store could not take or give data: a full disk, a locked or unreadable file."""
+
+
+class ReportTooSlow(Refused):
+    """A report was not reckoned in the time it may take, or nobody waits for it any more; it was given up."""
+
+
+class StorageFull(StoreUnavailable):
+    """The disk has no room; once there is some, the same request succeeds, without a restart."""
 
 
 class BusUnavailable(Refused):

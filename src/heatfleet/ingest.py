@@ -185,8 +185,14 @@ class Ingest:
         self._log(error)
         commit, self._commit = self._commit, []
         size = self._commit_readings
+        lasted_s = self._loop.time() - self._commit_began_s
+        if error is not None and lasted_s > STUCK_S / 2:
+            # Who waited meanwhile would wait as long again, most likely for the same: a file that is locked.
+            size += sum(len(readings) for readings, _ in self._waiting)
+            commit += [done for _, done in self._waiting]
+            self._waiting.clear()
         self._readings -= size
-        self._metrics.commit_seconds.observe(self._loop.time() - self._commit_began_s)
+        self._metrics.commit_seconds.observe(lasted_s)
         if error is None:
             self._metrics.commit_readings.observe(size)
             self._metrics.readings.inc(size)

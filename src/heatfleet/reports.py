@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from heatfleet.domain.local_time import offset_runs, repeated_hours
 from heatfleet.domain.slots import SLOT_MS, SLOT_S
-from heatfleet.storage.base import Column, Figures, Store
+from heatfleet.storage.base import Column, Figures, Patience, Store
 
 Interval = Literal["quarter", "hour", "day"]
 Flags = npt.NDArray[np.bool_]
@@ -92,13 +92,18 @@ class Cells:
         return divide_half_even(10_000 * self.known_ms, np.maximum(self.expected_ms, 1))
 
 
-def answer(store: Store, question: Question) -> Cells:
-    """The cells in which power or temperature is known, in order; none for a device never heard of."""
+def answer(store: Store, question: Question, patience: Patience | None = None) -> Cells:
+    """The cells in which power or temperature is known, in order; none for a device never heard of.
+
+    Raises ``ReportTooSlow`` soon after the ``patience`` is over.
+    """
+    patience = patience or Patience()
     first_slot, end_slot = question.first_slot, question.end_slot
     if question.device_id is None:
-        figures = store.figures(first_slot, end_slot, question.product_id)
+        figures = store.figures(first_slot, end_slot, question.product_id, patience)
     else:
-        figures = store.device_figures(question.device_id, first_slot, end_slot, question.product_id)
+        figures = store.device_figures(question.device_id, first_slot, end_slot, question.product_id, patience)
+    patience.check()
     return cells(figures, question)
 
 

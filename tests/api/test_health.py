@@ -54,7 +54,7 @@ def test_a_failing_store_is_not_ready() -> None:
         answer: Response = await call_next(request)
         return answer
 
-    client = TestClient(app)
+    client = TestClient(app, base_url="http://localhost")
     ready = client.get("/readyz")
 
     assert (503, "7") == (ready.status_code, ready.headers["retry-after"])

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tests.door.wire import Wire, request
 from tests.serving import RunningServer, message
 
 KIB = 1024
@@ -54,3 +55,16 @@ def test_send_takes_the_same_json_as_message(shared_server: RunningServer, body:
     """What `/problems/broken-json` says of JSON is true of POST /send too."""
     answer = shared_server.client.post("/send", content=body, headers={"Content-Type": "application/json"})
     assert 400 == answer.status_code
+
+
+def test_who_hangs_up_within_a_body_leaves_no_trace(server: RunningServer) -> None:
+    """Half a request is nobody's mistake but the caller's: nothing counts as failed, and the log stays empty."""
+    for method, path in (("POST", "/send"), ("GET", "/report"), ("POST", "/message"), ("GET", "/nothing")):
+        head = request(method=method, path=path, Content_Length="1000", Content_Type="application/json")
+        with Wire(server) as wire:
+            wire.send(head, b'{"device_id":')
+            server.client.get("/livez")
+
+    assert 200 == server.client.get("/livez").status_code
+    assert ["listening"] == [line["event"] for line in server.log()]
+    assert 'status="500"' not in server.client.get("/metrics").text

@@ -118,4 +118,4 @@ def test_messages_answers_fit_their_schemas(shared_server: RunningServer, docume
         assert jsonschema_rs.is_valid(schema, answer.json())
         for example in described["examples"].values():
             assert jsonschema_rs.is_valid(schema, example["value"])
-    assert {"200", "400", "405", "413", "415", "422", "500", "503"} == set(responses)
+    assert {"200", "400", "401", "403", "405", "413", "415", "421", "422", "429", "500", "503"} == set(responses)

@@ -240,4 +240,4 @@ def test_the_documented_example_runs(filled: RunningServer, path: str) -> None:
     expected = {} if path.endswith("temperature") else {"2024-11-26": {"15:00": 1129, "16:00": 1371}}
     assert params.keys() == {"from", "to", "tz", "device_id", "product_id"}
     assert expected == answer.json()
-    assert operation["responses"].keys() == {"200", "304", "422", "503"}
+    assert operation["responses"].keys() == {"200", "304", "401", "403", "404", "421", "422", "429", "503"}

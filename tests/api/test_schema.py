@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from heatfleet.api.app import create_app
 from heatfleet.config import Settings
+from tests.keys import bearer, make_key, wait_until_known
 from tests.serving import SEED_MESSAGE, RunningServer, message, ndjson
 
 if sys.version_info >= (3, 14):
@@ -59,8 +60,11 @@ schemathesis.openapi.media_type("application/x-ndjson", st.lists(lines_, max_siz
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server that knows the device of the document's examples, and has an order for it."""
-    running = RunningServer(tmp_path_factory.mktemp("schema"))
+    """A server with keys, that knows the device of the document's examples and has an order for it."""
+    running = RunningServer(tmp_path_factory.mktemp("schema"), key_commands_per_min=0)
+    key, _ = make_key(running.store_url, "admin")
+    wait_until_known(running, key)
+    running.client.headers.update(bearer(key))
     running.post(SEED_MESSAGE)
     running.rollup()
     running.client.post("/send", json={"device_id": "bfadafebb608a154206aqu", "switch": True})
@@ -78,6 +82,11 @@ def check(case: Case[Any], response: Response) -> None:
     # The document says what to send; what is not kept may be anything, and an empty Content-Encoding is none.
     excluded += [negative_data_rejection] if case.operation.label == "POST /message" else []
     case.validate_response(response, excluded_checks=excluded)
+
+
+def shown(server: RunningServer) -> dict[str, str]:
+    """The server's key, as all requests show it but those that see whether one is asked for."""
+    return {"Authorization": server.client.headers["Authorization"]}
 
 
 def packed(case: Case[Any], url: str) -> dict[str, Any]:
@@ -100,7 +109,7 @@ def test_the_document_is_the_servers(server: RunningServer) -> None:
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 def test_every_operation_keeps_to_the_document(case: Case[Any], server: RunningServer) -> None:
     """Examples, edge cases and made-up requests, good and bad, get answers that the document describes."""
-    check(case, case.call(base_url=server.base_url, **packed(case, server.base_url)))
+    check(case, case.call(base_url=server.base_url, headers=shown(server), **packed(case, server.base_url)))
 
 
 @schema.include(path=STREAM).parametrize()
@@ -108,7 +117,7 @@ def test_every_operation_keeps_to_the_document(case: Case[Any], server: RunningS
 def test_the_stream_keeps_to_the_document(case: Case[Any], server: RunningServer) -> None:
     """The same for the stream of orders, of which only the beginning is read."""
     case.operation.schema.config.update(request_retries=5)  # a slow machine may need longer for the head
-    check(case, case.call(base_url=server.base_url, timeout=STREAM_READ_S))
+    check(case, case.call(base_url=server.base_url, headers=shown(server), timeout=STREAM_READ_S))
 
 
 @pytest.mark.parametrize(("length", "statuses"), [(22, {200}), (64, {200, 431})])
@@ -136,7 +145,7 @@ def test_answers_lead_on(server: RunningServer) -> None:
         }
     }
     linked = schemathesis.openapi.from_dict(document).exclude(path=STREAM)
-    linked.config.update(base_url=server.base_url)
+    linked.config.update(base_url=server.base_url, headers=shown(server))
     machine: Any = linked.as_state_machine()
     seen: Counter[tuple[str, int]] = Counter()
 

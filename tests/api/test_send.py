@@ -206,7 +206,7 @@ def test_a_ledger_that_does_not_write(frozen: tuple[TestClient, list[int]], monk
     answer = client.post("/send", json={"device_id": "d1", "switch": True})
 
     assert (503, "/problems/store-unavailable") == (answer.status_code, answer.json()["type"])
-    assert "5" == answer.headers["Retry-After"]
+    assert 5 <= int(answer.headers["Retry-After"]) <= 11
 
 
 def test_the_documented_order_runs(shared_server: RunningServer) -> None:

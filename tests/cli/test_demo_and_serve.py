@@ -157,11 +157,22 @@ def test_address_that_is_not_of_this_machine(run: Run) -> None:
     assert "port 8000 of 192.0.2.1 cannot be listened on" in refused.err
 
 
-def test_serve_warns_where_others_can_reach_it(running: Callable[..., Running]) -> None:
-    """As long as there are no keys, whoever reaches the server switches the fleet."""
+def test_serve_needs_a_key_where_others_can_reach_it(run: Run, running: Callable[..., Running]) -> None:
+    """Without one it does not start, and says the two commands that mend it; typed as they stand, they do."""
     port = free_port()
-    server = running("serve", "--host", "0.0.0.0", "--port", port, HEATFLEET_LOG_FORMAT="json")
+    refused = run("serve", "--host", "0.0.0.0", "--port", port)
+    mends = [
+        line.split()[2:] for line in refused.err.splitlines() if "heatfleet keys" in line or "heatfleet serve" in line
+    ]
+
+    assert 78 == refused.code
+    assert "0.0.0.0 can be reached by other machines" in refused.err
+    assert ["keys", "serve"] == [mend[0] for mend in mends]
+
+    key = run(*mends[0]).out.strip()
+    server = running(*mends[1], "--port", port, HEATFLEET_LOG_FORMAT="json")
     server.wait_for(lambda: "listening" in server.err.read_text())
 
-    assert server.stop(signal.SIGINT) == 0
-    assert "heatfleet: warning: 0.0.0.0 can be reached by other machines" in server.err.read_text()
+    assert 77 == run("report", HEATFLEET_PORT=str(port)).code
+    assert 0 == run("report", HEATFLEET_PORT=str(port), HEATFLEET_API_KEY=key).code
+    assert 0 == server.stop(signal.SIGINT)

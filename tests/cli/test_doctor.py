@@ -4,6 +4,7 @@ import json
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from heatfleet.cli import doctor
@@ -59,6 +60,26 @@ def test_settings_that_do_not_fit_end_it(run: Run) -> None:
     assert list(checks) == ["python", "sqlite", "settings"]
     assert checks["settings"]["state"] == "fail"
     assert "HEATFLEET_PORT" in checks["settings"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [("3.51.2", "fail"), ("3.40.1", "fail"), ("3.51.3", "ok"), ("4.0.0", "ok")]
+)
+def test_sqlite_that_can_damage_files(version: str, state: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SQLite that is at work is looked at, whatever brought it; with one that has the bug no server begins."""
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
+    looked = findings(run)["sqlite"]
+    made = run("db", "init")
+
+    assert looked["state"] == state
+    assert version in looked["found"]
+    assert made.code == (ExitCode.CONFIGURATION if state == "fail" else ExitCode.OK)
+    assert ("update apsw" in made.err) == (state == "fail")
+
+
+def test_sqlite_here_is_one_without_the_bug() -> None:
+    """What is installed with this program is 3.51.3 or newer."""
+    assert (3, 51, 3) <= tuple(map(int, apsw.sqlite_lib_version().split(".")))
 
 
 def test_bus_that_does_not_exist(run: Run) -> None:

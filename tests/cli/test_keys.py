@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,16 @@ from tests.cli.conftest import Ran, Run
 from tests.cli.made_keys import DAY_MS, FAR_S, STORE, create, id_of, keep, keys, now_ms
 from tests.contract.conftest import SOMEBODY, made
 from tests.serving import clean_environment
+
+
+@pytest.fixture
+def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose local time is not UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def test_the_key_is_alone_on_stdout(run: Run) -> None:
@@ -111,8 +123,9 @@ def test_everything_a_key_can_be(run: Run) -> None:
         ("2077-01-01T18:00+01:00", 3_376_746_000_000),
     ],
 )
+@pytest.mark.usefixtures("in_new_york")
 def test_a_key_may_end_on_a_date(run: Run, when: str, end_ms: int) -> None:
-    """In UTC, unless it says otherwise."""
+    """In UTC, unless it says otherwise; wherever the machine is."""
     create(run, "--expires", when)
 
     assert [end_ms] == [key.expires_at_ms for key in keys()]

@@ -13,13 +13,16 @@ import pytest
 
 from heatfleet.cli.exits import ExitCode
 from heatfleet.domain.access import digest_of
+from heatfleet.storage import open_key_ring
 from tests.cli.conftest import Run
-from tests.cli.made_keys import DAY_MS, FAR_S, create, id_of, keys, now_ms
+from tests.cli.made_keys import DAY_MS, FAR_S, STORE, create, id_of, keys, now_ms
 
 
 def test_rotation_gives_the_same_rights_anew(run: Run) -> None:
     """The new key may do what the old one may, for as long; the old one ends after the overlap."""
     first = create(run, "--device-prefix", "fr-", "--messages-per-s", "7", "--expires", "90d", scope="ingest,report")
+    with closing(open_key_ring(STORE)) as ring:
+        ring.note_used({id_of(first): now_ms()})
     [before] = keys()
     rotated = run("keys", "rotate", id_of(first), "--overlap", "2d")
     old, new = keys()
@@ -34,6 +37,7 @@ def test_rotation_gives_the_same_rights_anew(run: Run) -> None:
         digest=new.digest,
         created_at_ms=new.created_at_ms,
         expires_at_ms=new.created_at_ms + 90 * DAY_MS,
+        used_at_ms=None,
     )
     assert f"{old.key_id} goes on until 20" in rotated.err
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
 from heatfleet.domain.slots import HOUR_MS, SLOT_MS, slot_of
-from heatfleet.errors import SetupError
+from heatfleet.errors import ReportTooSlow, SetupError
 from heatfleet.storage import open_store
-from heatfleet.storage.base import DeviceFilter, Store
+from heatfleet.storage.base import DeviceFilter, Patience, Store
 from heatfleet.storage.block import Block
 from tests.oracle import defined, told
 
@@ -266,3 +266,15 @@ def test_an_address_without_a_store_names_those_that_exist(url: str) -> None:
     """An unknown scheme or a malformed path is refused with the forms that work."""
     with pytest.raises(SetupError, match="sqlite:///"):
         open_store(url)
+
+
+def test_nobody_is_read_for_who_does_not_wait(store: Store) -> None:
+    """Once the patience is over no figures are read, and the next who asks is served."""
+    append(store, [Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0)])
+    store.rollup(NOW_MS)
+    impatient = Patience()
+    impatient.end()
+
+    with pytest.raises(ReportTooSlow):
+        store.device_figures("a", patience=impatient)
+    assert told(store.figures()) == told(store.device_figures("a", patience=Patience()))

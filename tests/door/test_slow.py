@@ -2,13 +2,18 @@
 
 import time
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
+from heatfleet.api.door import allow_many_files
 from tests.door.wire import WAIT_S, Wire, readings, request
+from tests.figures import Figure
 from tests.serving import RunningServer
 
+GOOD_WAIT_S = 10.0
+"""Far more than it takes: who waits so long hangs."""
 BODY = readings(1)
 REQUEST = request(BODY)
 # Too much to get through before the deadline, a byte at a time.
@@ -32,45 +37,96 @@ def open_files(server: RunningServer) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
-@pytest.mark.parametrize(("count", "limits"), [(200, SHORT), pytest.param(1500, None, marks=pytest.mark.soak)])
+class Slow:
+    """One slow client: its connection, the form it is slow in, what it was told, and since when and how long."""
+
+    def __init__(self, server: RunningServer, form: str) -> None:
+        self.form = form
+        first, self.trickle, self.is_told = FORMS[form]
+        self.wire = Wire(server).send(first)
+        self.wire.socket.setblocking(False)
+        self.got = b""
+        self.began_s = time.monotonic()
+        self.lasted_s = 0.0
+
+    def step(self, number: int) -> bool:
+        """Send one byte more, if there is one, and look what came; whether the connection is still open."""
+        if number < len(self.trickle):
+            self.wire.send(self.trickle[number : number + 1])
+        try:
+            data = self.wire.socket.recv(4096)
+        except BlockingIOError:
+            return True
+        except ConnectionResetError:
+            data = b""
+        self.got += data
+        self.lasted_s = time.monotonic() - self.began_s
+        return bool(data)
+
+
+@pytest.mark.parametrize(
+    ("count", "limits"), [(1500, SHORT), pytest.param(5000, None, marks=[pytest.mark.soak, pytest.mark.timeout(300)])]
+)
 def test_slow_clients_are_sent_away(
-    start_server: Callable[..., RunningServer], count: int, limits: dict[str, float] | None
+    start_server: Callable[..., RunningServer], figure: Figure, count: int, limits: dict[str, float] | None
 ) -> None:
     """Clients that are slow in eight forms are all closed, told why where there is a request; a good one is served."""
+    allow_many_files()
     server = start_server(limits=limits)
     server.client.close()
-    forms = list(FORMS.values())
     before = open_files(server)
-    slow = {Wire(server): forms[number % len(forms)] for number in range(count)}
-    for wire, (first, _, _) in slow.items():
-        wire.send(first)
-        wire.socket.setblocking(False)
-    got = dict.fromkeys(slow, b"")
-    still_open = set(slow)
-    deadline_s = time.monotonic() + 3 * WAIT_S
+    slow = [Slow(server, form) for form, _ in zip(cycle(FORMS), range(count), strict=False)]
+    still_open = list(slow)
+    served_s: list[float] = []
+    deadline_s = time.monotonic() + 4 * WAIT_S
     step = 0
     while still_open and time.monotonic() < deadline_s:
+        began_s = time.monotonic()
         with Wire(server) as good:
             assert 1 == good.send(REQUEST).answer().inserted
-        for wire in list(still_open):
-            trickle = slow[wire][1]
-            wire.send(trickle[step : step + 1])
-            try:
-                data = wire.socket.recv(4096)
-            except BlockingIOError:
-                continue
-            except ConnectionResetError:
-                data = b""
-            got[wire] += data
-            if not data:
-                still_open.remove(wire)
+        served_s.append(time.monotonic() - began_s)
+        still_open = [client for client in still_open if client.step(step)]
         step += 1
         time.sleep(0.05)
 
-    for wire in slow:
-        wire.socket.close()
+    for client in slow:
+        client.wire.socket.close()
     assert not still_open
-    assert [told for _, _, told in slow.values()] == [b"HTTP/1.1 408 " in got[wire] for wire in slow]
+    assert [client.is_told for client in slow] == [b"HTTP/1.1 408 " in client.got for client in slow]
+    assert max(served_s) < GOOD_WAIT_S
+    while open_files(server) > before and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert open_files(server) <= before
+    figure(
+        "S1", f"{count} slow connections: p99 of a good client, connecting anew (ms)", 1000 * percentile_99(served_s)
+    )
+    for form in FORMS:
+        lasted_s = max(client.lasted_s for client in slow if client.form == form)
+        figure("S1", f"{count} slow connections: the last closed of '{form}' (s)", lasted_s)
+
+
+def percentile_99(values: list[float]) -> float:
+    return sorted(values)[int(0.99 * len(values))]
+
+
+def test_idle_streams_hurt_nobody(server: RunningServer) -> None:
+    """Hundreds who listen for orders and hear none do not slow down others, and leave nothing behind when they go."""
+    before = open_files(server)
+    listening = request(method="GET", path="/commands/stream?device_id=d1")
+    streams = [Wire(server).send(listening) for _ in range(300)]
+    for wire in streams:
+        assert b" 200 " in wire.socket.recv(4096)
+    with Wire(server) as good:
+        for _ in range(50):
+            assert 1 == good.send(REQUEST).answer().inserted
+    server.client.post("/send", json={"device_id": "d1", "switch": True})
+    for wire in streams:
+        heard = b""
+        while b"event: command" not in heard:
+            heard += (more := wire.socket.recv(4096))
+            assert more
+        wire.socket.close()
+    deadline_s = time.monotonic() + WAIT_S
     while open_files(server) > before and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert open_files(server) <= before

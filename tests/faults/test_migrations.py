@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from importlib import resources
 from pathlib import Path
 
 import apsw
@@ -16,6 +17,7 @@ from heatfleet.storage import open_ledger, open_store
 from heatfleet.storage.base import DeviceFilter
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite import connect, journal
+from heatfleet.storage.sqlite.main_file import setting
 from tests.faults.test_rollup_cut_off import killed_at_statement
 from tests.oracle import HOLD_MS, defined, told
 from tests.serving import clean_environment, free_port
@@ -34,7 +36,10 @@ INSERT INTO one_more VALUES (1, 'first'), (2, 'second');
 CREATE INDEX one_more_body ON one_more (body);
 UPDATE one_more SET body = body || '!';
 """
-KNOWN = {"main": 2, "journal": 1, "ledger": 2, "day": 1}
+KINDS = sorted(
+    {script.name.split("_")[0] for script in (resources.files("heatfleet.storage.sqlite") / "schema").iterdir()}
+)
+KNOWN = {kind: connect.newest_version(kind) for kind in KINDS}
 """The newest schema version of each kind of file."""
 NEVER_MS = -(1 << 62)
 
@@ -57,11 +62,15 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def files(url: str, tmp_path: Path) -> dict[str, list[Path]]:
     """The files of that store, by kind of schema."""
     beside = tmp_path / "heatfleet.db.d"
+    with closing(apsw.Connection(str(tmp_path / "heatfleet.db"), flags=apsw.SQLITE_OPEN_READONLY)) as main:
+        mark = ("INSERT INTO kept VALUES (0, ?)", (setting(main, "store"),))
+    connect.open_database(beside / "carried.db", "carried", writable=True, once=mark).close()
     return {
         "main": [tmp_path / "heatfleet.db"],
         "journal": sorted(beside.glob("journal-*.db")),
         "ledger": [beside / "ledger.db"],
         "day": sorted(beside.glob("readings-*.db")),
+        "carried": [beside / "carried.db"],
     }
 
 
@@ -105,6 +114,7 @@ def test_an_older_store_is_brought_up_to_date_by_a_server(
     with closing(open_store(url, hold_ms=HOLD_MS)) as store, closing(open_ledger(url)):
         store.rollup(NOW_MS)
 
+    assert set(KINDS) == set(files)
     assert the_figures_are_right(url)
     there = {kind: [path for path in paths if path.exists()] for kind, paths in files.items()}
     assert {kind: {known + 1} for kind, known in KNOWN.items()} == {
@@ -161,20 +171,21 @@ def numbers_heard(path: Path) -> object:
 
 def test_an_older_store_is_not_changed_by_looking(url: str, newer_program: None) -> None:
     """Who only reads is told to have it brought up to date, and by which command."""
-    with pytest.raises(SetupError, match=r"older schema version 2.*heatfleet db init.*3"):
+    known = KNOWN["main"]
+    with pytest.raises(SetupError, match=f"older schema version {known}.*heatfleet db init.*{known + 1}"):
         open_store(url, hold_ms=HOLD_MS, writable=False)
 
 
-@pytest.mark.parametrize("kind", ["main", "journal", "ledger"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_newer_file_is_refused(kind: str, url: str, files: dict[str, list[Path]], tmp_path: Path) -> None:
     """The server ends with 78, names both versions and what to do, and leaves the file as it is."""
     path = files[kind][-1]
-    set_version(path, 7)
+    set_version(path, 77)
     before = path.read_bytes()
     refused = serve(url, tmp_path)
 
     assert refused.returncode == 78
-    assert f"schema version 7, this Heatfleet knows {KNOWN[kind]}: use a newer Heatfleet" in refused.stderr
+    assert f"schema version 77, this Heatfleet knows {KNOWN[kind]}: use a newer Heatfleet" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert before == path.read_bytes()
 

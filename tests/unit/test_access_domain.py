@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heatfleet.domain.access import ANYTHING, SCOPES, ApiKey, Bounds, Scope, digest_of, is_well_formed, new_key
+from heatfleet.domain.access import ANYTHING, SCOPES, ApiKey, Bounds, Scope, digest_of, id_in, is_well_formed, new_key
 
 NOW_MS = 1_768_068_000_000
 KEY = ApiKey("k", b"", "n", frozenset({"ingest"}), NOW_MS)
@@ -47,9 +47,10 @@ def test_chance_is_not_the_one_that_can_be_repeated() -> None:
     made = []
     for _ in range(2):
         random.seed(7)
-        made.append(new_key())
+        _, key_id, rest = new_key()[0].split("_")
+        made.append((key_id, rest[:32]))
 
-    assert made[0] != made[1]
+    assert not any(first == second for first, second in zip(*made, strict=True))
 
 
 @given(st.data())
@@ -78,6 +79,26 @@ def test_what_is_cut_or_longer_is_no_key() -> None:
     wrong += [f"{key} ", f" {key}", f"{key}\n", f"{key}0", key * 2, key.upper(), key_id, f"heat_{key_id}", "é" * 52]
 
     assert [] == [one for one in wrong if is_well_formed(one)]
+
+
+def test_an_id_is_found_in_what_people_paste() -> None:
+    """Alone, with what stands before it, in a key or part of one; anything else has none."""
+    key, key_id = new_key()
+    pasted = [key_id, f"heat_{key_id}", f"heat_{key_id}_", key, key[:20], f"{key_id}_x"]
+    wrong = [
+        "",
+        "heat_",
+        key_id[:7],
+        f"{key_id}x",
+        f"{key_id} ",
+        f"{key_id}-x",
+        f"heat-{key_id}",
+        f"{key} {key}",
+        "é" * 8,
+    ]
+
+    assert {key_id} == set(map(id_in, pasted))
+    assert {None} == set(map(id_in, wrong))
 
 
 @given(st.text())

@@ -57,8 +57,12 @@ class App(FastAPI):
                 decoders = Decoders()
                 opened.push_async_callback(decoders.close)
                 hosts = frozenset(filter(None, settings.allowed_hosts.lower().split(",")))
-                gate = Gate(services.access, host=settings.host, allowed_hosts=hosts)
-                yield State(services=services, decoders=decoders, gate=gate, turns=Turns(services.ingest))
+                yield State(
+                    services=services,
+                    decoders=decoders,
+                    gate=Gate(services.access, host=settings.host, allowed_hosts=hosts),
+                    turns=Turns(services.ingest, report_s=settings.report_timeout_s, closing=services.closing),
+                )
 
         super().__init__(
             title="Heatfleet",

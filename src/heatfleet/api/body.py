@@ -11,7 +11,8 @@ from starlette.types import Receive
 from heatfleet.api.batch import BATCH_BYTES_MAX
 from heatfleet.api.decode import MESSAGE_BYTES_MAX
 from heatfleet.api.form import ENCODINGS, BodyForm, is_array, too_large
-from heatfleet.api.problems import PROBLEMS, BadRequest
+from heatfleet.api.problem_table import PROBLEMS
+from heatfleet.api.problems import BadRequest
 from heatfleet.domain.access import Bounds
 from heatfleet.errors import Overloaded
 

@@ -24,7 +24,7 @@ router = APIRouter(tags=["devices"], route_class=opens_to("report"))
 @router.get(
     "/devices",
     summary="List devices",
-    responses=problem_responses("bad-query", "store-unavailable"),
+    responses=problem_responses("bad-query", "storage-full", "store-unavailable"),
 )
 def list_devices(query: Annotated[DeviceQuery, Query()], request: Request, response: Response) -> DeviceList:
     """At most 100 devices a page, in the order they were first heard of; a device's place never changes."""
@@ -57,7 +57,7 @@ def list_devices(query: Annotated[DeviceQuery, Query()], request: Request, respo
 @router.get(
     "/devices/{device_id}",
     summary="One device",
-    responses=problem_responses("not-found", "store-unavailable"),
+    responses=problem_responses("not-found", "storage-full", "store-unavailable"),
 )
 def get_device(
     device_id: Annotated[str, Path(examples=["bfadafebb608a154206aqu"])], request: Request

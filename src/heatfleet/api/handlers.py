@@ -8,7 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from heatfleet.api.problems import PROBLEMS, answer, answer_defect, answer_error
+from heatfleet.api.problem_table import PROBLEMS
+from heatfleet.api.problems import answer, answer_defect, answer_error
 from heatfleet.domain.messages import ID_RULE
 from heatfleet.errors import BadQuery, HeatfleetError
 

@@ -18,7 +18,8 @@ from heatfleet.api.decode import Batch
 from heatfleet.api.decoders import Decoders
 from heatfleet.api.form import BodyForm, decode
 from heatfleet.api.gate import Gate
-from heatfleet.api.problems import PROBLEMS, BadRequest, answer, answer_error, slug_of
+from heatfleet.api.problem_table import PROBLEMS
+from heatfleet.api.problems import BadRequest, answer, answer_error, slug_of
 from heatfleet.api.schemas import PartlyStored, Rejected
 from heatfleet.errors import HeatfleetError
 from heatfleet.metrics import Metrics

@@ -37,6 +37,8 @@ _PROBLEMS = (
     "broken-json",
     "broken-encoding",
     "foreign-biz-code",
+    "foreign-device",
+    *REFUSALS,
     "method-not-allowed",
     "too-large",
     "unsupported-type",
@@ -49,6 +51,7 @@ _PROBLEMS = (
     "all-rejected",
     "internal",
     "overloaded",
+    "storage-full",
     "store-unavailable",
 )
 

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from heatfleet.api.gate import opens_to
-from heatfleet.api.problems import PROBLEMS, TABLE, problem_responses
+from heatfleet.api.problem_table import PROBLEMS, TABLE
+from heatfleet.api.problems import problem_responses
 from heatfleet.api.schemas import ProblemList, ProblemOut
 from heatfleet.errors import NotFound
 

@@ -21,9 +21,13 @@ from heatfleet.api.report_body import CSV_COLUMNS, DetailedCell, csv_body, etag,
 from heatfleet.api.report_query import PARAMETERS, Format, Metric, read_query
 from heatfleet.api.turns import Turns
 from heatfleet.reports import answer
+from heatfleet.storage.base import Patience
 from heatfleet.wiring import Services
 
 router = APIRouter(tags=["report"], route_class=opens_to("report"))
+
+PATH = "/report"
+"""And what begins so: reports by other names."""
 
 _CSV = "text/csv"
 _JSON = "application/json"
@@ -65,7 +69,9 @@ def _documented(parameters: list[dict[str, Any]]) -> dict[str, Any]:
                 },
             },
             304: {"description": "The caller has these figures already", "headers": headers},
-            **problem_responses("bad-query", "store-unavailable"),
+            **problem_responses(
+                "bad-query", "not-found", "overloaded", "report-too-slow", "storage-full", "store-unavailable"
+            ),
         },
         "response_class": Response,
         "openapi_extra": {"parameters": parameters},
@@ -101,16 +107,23 @@ async def report_temperature(request: Request) -> Response:
 
 async def _respond(request: Request, metric: Metric | None) -> Response:
     turns: Turns = request.state.turns
-    return await turns.take(partial(_answer, request, metric))
+    return await turns.take(partial(_answer, request, metric), partial(_gone, request))
 
 
-def _answer(request: Request, metric: Metric | None) -> Response:
+async def _gone(request: Request) -> None:
+    """Ends when the caller hangs up; a body, for which a report has no use, is thrown away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer(request: Request, metric: Metric | None, patience: Patience) -> Response:
     services: Services = request.state.services
     query = read_query(request.query_params.multi_items(), tz=services.settings.tz, metric=metric)
     expect_own_figures(request, query.question)
     form = query.format or _preferred(request.headers.getlist("accept"))
     interval = query.question.interval
-    cells = answer(services.store, query.question)
+    cells = answer(services.store, query.question, patience)
+    patience.check()
     headers = {
         "ETag": etag(cells, form, interval, query.metric, query.detail),
         "Cache-Control": "private, no-cache",

@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 from pydantic import BaseModel, ConfigDict, Field
 
-from heatfleet.api.problems import PROBLEMS, Problem, slug_of
+from heatfleet.api.problem_table import PROBLEMS, Problem
+from heatfleet.api.problems import slug_of
 from heatfleet.domain.commands import CommandRecord, CommandState, rfc3339
 from heatfleet.domain.messages import ID_PATTERN, TIME_MIN_MS
 from heatfleet.errors import BadMessage, HeatfleetError

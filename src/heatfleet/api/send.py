@@ -16,7 +16,8 @@ from heatfleet.api.callers import actor_of, caller_of, expect_own, expect_own_pr
 from heatfleet.api.gate import opens_to
 from heatfleet.api.handlers import once_only
 from heatfleet.api.orders import BODY, Orders, read_orders
-from heatfleet.api.problems import PROBLEMS, answer, problem_responses
+from heatfleet.api.problem_table import PROBLEMS
+from heatfleet.api.problems import answer, problem_responses
 from heatfleet.api.schemas import LastOrder, ManySent, Rejected, Sent, SentCommand
 from heatfleet.commands import UNKNOWN_ORDER, Listener, Outcome
 from heatfleet.domain.commands import Audience
@@ -74,8 +75,10 @@ class CommandOut(LastOrder):
             "bad-id",
             "all-rejected",
             "bad-query",
+            "not-found",
             "key-reused",
             "bus-unavailable",
+            "storage-full",
             "store-unavailable",
         ),
     },
@@ -172,7 +175,7 @@ async def _orders(
             "description": "Server-sent events, without end.",
             "content": {"text/event-stream": {"examples": {"order": {"value": EVENT_EXAMPLE}}}},
         },
-        **problem_responses("bad-query", "head-too-large", "store-unavailable"),
+        **problem_responses("bad-query", "not-found", "head-too-large", "storage-full", "store-unavailable"),
     },
 )
 async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator[ServerSentEvent]:
@@ -190,7 +193,7 @@ async def stream(orders: Annotated[Listener, Depends(_orders)]) -> AsyncIterator
 @router.get(
     "/commands/{command_id}",
     summary="What became of an order",
-    responses=problem_responses("not-found", "store-unavailable"),
+    responses=problem_responses("not-found", "storage-full", "store-unavailable"),
 )
 async def command(
     request: Request,

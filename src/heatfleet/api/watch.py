@@ -2,6 +2,7 @@
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from heatfleet.api.problems import answer_defect
@@ -35,6 +36,8 @@ class Watch:
 
         try:
             await self._app(scope, receive, send_noted)
+        except ClientDisconnect:
+            pass  # nobody is left to answer, and nothing is wrong
         except Exception as error:
             if status:
                 # Half an answer is out. Breaking off tells the caller so; the server logs what it is given.

@@ -17,7 +17,7 @@ from heatfleet.errors import HeatfleetError
 
 _EXIT_CODES = (
     "Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 not found, 75 try again later, "
-    "78 configuration, 130 interrupted."
+    "77 not allowed, 78 configuration, 130 interrupted."
 )
 
 

@@ -1,15 +1,16 @@
-"""``heatfleet db``: make the database ahead of time, and look at it."""
+"""``heatfleet db``: make the database ahead of time, look at it, copy it and check it."""
 
 import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import typer
 
+from heatfleet.cli.exits import ExitCode
 from heatfleet.cli.help import Command, Group
-from heatfleet.cli.terminal import bytes_text, print_json, utc
+from heatfleet.cli.terminal import bytes_text, narrate, print_json, screen, utc
 
 if TYPE_CHECKING:
     from heatfleet.config import Settings
@@ -24,15 +25,17 @@ def commands() -> typer.Typer:
     app.callback()(_db)
     app.command(cls=Command)(init)
     app.command(cls=Command)(info)
+    app.command(cls=Command)(backup)
+    app.command(cls=Command)(check)
     return app
 
 
 def _db() -> None:
-    """Make the database ahead of time, and look at it.
+    """Make the database ahead of time, look at it, copy it and check it.
 
     Examples:
-    $ heatfleet db init
-    $ heatfleet db info --json
+    $ heatfleet db info
+    $ heatfleet db backup /backup/2026-11-25
     """
 
 
@@ -94,6 +97,91 @@ def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     print(f"size       {bytes_text(sum(sizes.values()))}")
     for kind, (count, size) in _by_kind(sizes).items():
         print(f"           {bytes_text(size):>9}  {kind}{f' ({count} files)' if count > 1 else ''}")
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where the copy is made: a folder that is new or empty.")],
+    *,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the whole database to a folder, also while the server runs: it goes on as if nothing was.
+
+    Examples:
+    $ heatfleet db backup /backup/2026-11-25
+    $ heatfleet db backup /backup/2026-11-25 --store sqlite:////srv/heatfleet/fleet.db --json
+
+    The folder is there once the copy is whole, and not before. It is a database like the one it was made of: to
+    restore, let HEATFLEET_STORE name it, or put it in the place of the other.
+    """
+    from heatfleet.config import load_settings
+    from heatfleet.storage import back_up
+
+    settings = load_settings(store=store)
+    try:
+        done = back_up(settings.store, folder)
+    except KeyboardInterrupt:
+        narrate("heatfleet: interrupted; nothing is left of this backup")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    for name in done.left_out:
+        narrate(f"heatfleet: warning: {name} was left out: it is none of the store's files")
+    size = sum(done.files.values())
+    url = f"sqlite:///{quote(str(done.main))}"
+    if as_json:
+        print_json(
+            {
+                "folder": str(done.folder),
+                "store": url,
+                "seconds": round(done.duration_s, 3),
+                "bytes": size,
+                "files": dict(done.files),
+                "left_out": list(done.left_out),
+            }
+        )
+        return
+    files = "1 file" if len(done.files) == 1 else f"{len(done.files):,} files"
+    print(f"copied {files}, {bytes_text(size)}, to {done.folder} in {done.duration_s:.1f} s")
+    for kind, (count, kind_size) in _by_kind(dict(done.files)).items():
+        print(f"       {bytes_text(kind_size):>9}  {kind}{f' ({count} files)' if count > 1 else ''}")
+    print(f"to use it: HEATFLEET_STORE={url}")
+
+
+def check(
+    *,
+    store: StoreUrl = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Look at the structure of files alone.")] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Make all figures again in a copy, and compare; takes as much room again.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array of all that was looked at.")] = False,
+) -> None:
+    """Look at every file of the database for damage, also while the server runs, and say what to do.
+
+    Examples:
+    $ heatfleet db check
+    $ heatfleet db check --store sqlite:////backup/2026-11-25/heatfleet.db --figures
+
+    Exit code 1 tells that something is damaged or missing.
+    """
+    from dataclasses import asdict
+
+    from heatfleet.config import load_settings
+    from heatfleet.storage import check_files
+
+    settings = load_settings(store=store)
+    checks = []
+    console = screen()
+    for one in check_files(settings.store, quick=quick, figures=figures):
+        checks.append(one)
+        if not as_json:
+            console.print("ok   " if one.sound else "fail ", style="green" if one.sound else "bold red", end="")
+            console.print(f"{one.name}  {one.found}", soft_wrap=True)
+            if one.fix:
+                console.print(f"     → {one.fix}", soft_wrap=True)
+    if as_json:
+        print_json([asdict(one) for one in checks])
+    if not all(one.sound for one in checks):
+        raise typer.Exit(ExitCode.FAILURE)
 
 
 def _by_kind(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:

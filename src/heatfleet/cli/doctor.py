@@ -24,7 +24,6 @@ from heatfleet.errors import HeatfleetError, SetupError
 if TYPE_CHECKING:
     from heatfleet.config import Settings
 
-_SQLITE_MIN = (3, 51, 3)
 _DISK_FAIL_BYTES, _DISK_WARN_BYTES = 100_000_000, 2_000_000_000
 _CLOCK_MIN_MS = 1_764_547_200_000
 _CLOCK_BACK_MS = 60_000
@@ -91,12 +90,11 @@ def _checks(url: str | None) -> Iterator[Check]:
 
 
 def _sqlite() -> Check:
-    from importlib.metadata import version
+    from heatfleet.storage import sqlite_trouble, sqlite_version
 
-    found = version("apsw")  # apsw carries the SQLite of its own number
-    if tuple(int(part) for part in found.split(".")[:3]) >= _SQLITE_MIN:
-        return Check("sqlite", "ok", found)
-    return Check("sqlite", "fail", f"{found} can damage a database that two processes use", "update apsw")
+    if trouble := sqlite_trouble():
+        return Check("sqlite", "fail", trouble, "update apsw, which brings its own SQLite")
+    return Check("sqlite", "ok", sqlite_version())
 
 
 def _understood(settings: "Settings") -> Check:

@@ -1,10 +1,12 @@
 """Where readings, orders and keys are kept; a backend is chosen by the scheme of its URL."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from heatfleet.domain.energy import DEFAULT_HOLD_MS
 from heatfleet.errors import SetupError
-from heatfleet.storage.base import Ages, KeyRing, Ledger, Store
+from heatfleet.storage.base import Ages, Backup, FileCheck, KeyRing, Ledger, Store
 
 STORE_SCHEMES = ("sqlite",)
 
@@ -37,6 +39,48 @@ def open_key_ring(url: str, *, writable: bool = True) -> KeyRing:
     from heatfleet.storage.sqlite.key_ring import SqliteKeyRing  # noqa: PLC0415
 
     return SqliteKeyRing(path, writable=writable)
+
+
+def back_up(url: str, folder: Path) -> Backup:
+    """Copy the store to a folder that is new or empty, also while a server writes and rolls up.
+
+    The copy is a whole store, as it was at one instant since the call, with every reading that was made durable before.
+    It is on disk when this returns, under that name only if it is whole. Raises ``SetupError`` for a folder that is in
+    use, and ``StoreUnavailable`` when the disk does not let us or a rollup does not come to its end.
+    """
+    path = _sqlite_path(url)
+    from heatfleet.storage.sqlite import backup  # noqa: PLC0415
+
+    return backup.back_up(path, folder)
+
+
+def check_files(url: str, *, quick: bool = False, figures: bool = False) -> Iterator[FileCheck]:
+    """Look at every file of the store, also beside a server; ``SetupError`` if there is no store.
+
+    With ``quick`` not every reading and index is looked at. With ``figures`` they are made again in a copy beside the
+    store, which takes time and as much room again, and compared.
+    """
+    path = _sqlite_path(url)
+    from heatfleet.storage.sqlite.check import Checker  # noqa: PLC0415
+    from heatfleet.storage.sqlite.check_figures import check_figures  # noqa: PLC0415
+
+    yield from Checker(path, quick=quick).files()
+    if figures:
+        yield from check_figures(path)
+
+
+def sqlite_trouble() -> str:
+    """What is wrong with the SQLite at work here, empty if nothing is."""
+    from heatfleet.storage.sqlite.connect import sqlite_trouble as trouble  # noqa: PLC0415
+
+    return trouble()
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite at work here."""
+    from heatfleet.storage.sqlite.connect import sqlite_version as version  # noqa: PLC0415
+
+    return version()
 
 
 def _sqlite_path(url: str) -> str:

@@ -6,6 +6,7 @@ any thread. Times are milliseconds since the epoch, slots are those of ``domain.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from heatfleet.domain.access import ANYTHING, Actor, ApiKey, AuditEntry, Bounds
 from heatfleet.domain.commands import Audience, Command, CommandRecord
+from heatfleet.errors import ReportTooSlow
 from heatfleet.storage.block import Block
 
 Column = npt.NDArray[np.int64]
@@ -102,11 +104,55 @@ class StoreStatus:
     kept_from_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of a store: its ``folder``, the ``main`` file in it, and the bytes of each file by its name in there.
+
+    ``left_out`` names files that were found in the store's folder and are none of its own.
+    """
+
+    folder: Path
+    main: Path
+    files: Mapping[str, int]
+    left_out: Sequence[str]
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """One file of a store looked at: whether it is ``sound``, what was found, and what to do where it is not."""
+
+    name: str
+    sound: bool
+    found: str
+    fix: str = ""
+
+
 class Ages(NamedTuple):
     """After how many days readings are removed, and after how many they are archived; 0: never."""
 
     retention_days: int = 0
     archive_after_days: int = 0
+
+
+class Patience:
+    """Whether somebody still waits for what is being read: a reading asks now and then. Any thread may end it."""
+
+    def __init__(self) -> None:
+        self._is_over = False
+
+    def __call__(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._is_over
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        self._is_over = True
+
+    def check(self) -> None:
+        """Raise ``ReportTooSlow`` if nobody waits any more."""
+        if self._is_over:
+            raise ReportTooSlow("the report took too long; ask for a shorter range, or again later", retry_after_s=5)
 
 
 class Store(Protocol):
@@ -150,8 +196,12 @@ class Store(Protocol):
         first_slot: int | None = None,
         end_slot: int | None = None,
         product_id: str | None = None,
+        patience: Patience | None = None,
     ) -> Figures:
-        """Figures of the fleet, or of one product, over ``[first_slot, end_slot)``; ``None`` is open."""
+        """Figures of the fleet, or of one product, over ``[first_slot, end_slot)``; ``None`` is open.
+
+        Raises ``ReportTooSlow`` soon after the ``patience`` is over.
+        """
 
     def device_figures(
         self,
@@ -159,8 +209,12 @@ class Store(Protocol):
         first_slot: int | None = None,
         end_slot: int | None = None,
         product_id: str | None = None,
+        patience: Patience | None = None,
     ) -> Figures:
-        """Figures of one device, from its own readings only; no slots for a device never heard of."""
+        """Figures of one device, from its own readings only; no slots for a device never heard of.
+
+        Raises ``ReportTooSlow`` soon after the ``patience`` is over.
+        """
 
     def device(self, device_id: str) -> DeviceState | None:
         """What the last rollup knew of one device; ``None`` for one never heard of."""

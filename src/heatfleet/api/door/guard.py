@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from heatfleet.api.door.hall import SWEEP_S, Hall
 from heatfleet.api.door.heads import is_host
+from heatfleet.api.report import PATH as REPORT_PATH
 from heatfleet.wiring import Services
 
 
@@ -280,11 +281,15 @@ class Guard(HttpToolsProtocol):
             self._close()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """The client sends no more; it still gets the answers to what it sent, unless one is being streamed."""
-        if self._answering() and not (self.cycle.more_body or self.cycle.response_started):
-            self.shutdown()
-            return True
-        return None
+        """The client sends no more; it still gets the answers to what it sent, unless one is being streamed.
+
+        Nor a report, which costs too much to be for nobody: who has closed looks like who only sends no more.
+        """
+        is_report = self._running is not None and self._running.scope["path"].startswith(REPORT_PATH)
+        if is_report or not self._answering() or self.cycle.more_body or self.cycle.response_started:
+            return None
+        self.shutdown()
+        return True
 
     def shutdown(self) -> None:
         """Close after what is owed; idle connections a moment later, for a request that is on its way."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -14,7 +15,8 @@ from heatfleet.api.batch import BATCH_BYTES_MAX
 from heatfleet.api.decode import Batch
 from heatfleet.api.door.heads import Heads
 from heatfleet.api.message import PATH, answer_to, count
-from heatfleet.api.problems import PROBLEMS, answer, answer_error, slug_of
+from heatfleet.api.problem_table import PROBLEMS
+from heatfleet.api.problems import answer, answer_error, slug_of, spread_s
 from heatfleet.api.watch import UNKNOWN_ROUTE
 from heatfleet.errors import BadMessage, Refused
 from heatfleet.metrics import Metrics
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from heatfleet.api.door.guard import Guard
 
 SWEEP_S = 0.25
-_EXPIRED_AT_ONCE_MAX = 100
+_EXPIRED_AT_ONCE_MAX = 250
 """Closing takes the loop some 50 us a connection: the others wait for the next sweep."""
 CONNECTIONS_MAX = 8192
 _OWN_FILES = 200
@@ -61,9 +63,10 @@ class Hall(ServerState):
         self.heads = Heads()
         self.now_s = 0.0
         """The loop's time as of the last sweep: exact enough for deadlines, and free."""
-        self._ready: dict[int, bytes] = {}
+        self._ready: dict[object, bytes] = {}
         self._ready_under: list[tuple[bytes, bytes]] = []
         self._to_count: list[Batch] = []
+        self._refused: Counter[type[Refused]] = Counter()
 
     def answered(self, batch: Batch, metrics: Metrics) -> bytes:
         """The answer to a request that is done with; it is counted."""
@@ -74,14 +77,17 @@ class Hall(ServerState):
             # Counted once for all that one commit stored: a metric costs more than adding up does.
             asyncio.get_running_loop().call_soon(self._count, metrics)
         self._to_count.append(batch)
-        # Uvicorn makes the list anew once a second, for the date.
         if self._ready_under is not self.default_headers:
-            self._ready_under = self.default_headers
-            self._ready.clear()
+            self._forget()
         ready = self._ready.get(len(batch.readings))
         if ready is None:
             ready = self._ready[len(batch.readings)] = self._written(answer_to(batch))
         return ready
+
+    def _forget(self) -> None:
+        """Uvicorn has made the list anew, as it does once a second, for the date."""
+        self._ready_under = self.default_headers
+        self._ready.clear()
 
     def _count(self, metrics: Metrics) -> None:
         batches, self._to_count = self._to_count, []
@@ -89,14 +95,36 @@ class Hall(ServerState):
         metrics.http_answers.labels(PATH, "200").inc(len(batches))
 
     def refused(self, error: BadMessage | Refused, metrics: Metrics) -> bytes:
-        """The answer to a plain request of which nothing is stored."""
-        metrics.rejected.labels(slug_of(error)).inc()
-        return self._counted(answer_error(error), PATH, metrics)
+        """The answer to a plain request of which nothing is stored; it is counted.
+
+        One that comes too soon must cost less than one that is taken, or too many would leave no time for any.
+        """
+        if isinstance(error, BadMessage):
+            metrics.rejected.labels(slug_of(error)).inc()
+            return self._counted(answer_error(error), PATH, metrics)
+        if not self._refused:
+            asyncio.get_running_loop().call_soon(self._count_refused, metrics)
+        self._refused[type(error)] += 1
+        if self._ready_under is not self.default_headers:
+            self._forget()
+        seconds = spread_s(error.retry_after_s)
+        key = type(error), str(error), seconds
+        ready = self._ready.get(key)
+        if ready is None:
+            ready = self._ready[key] = self._written(answer_error(error, seconds))
+        return ready
+
+    def _count_refused(self, metrics: Metrics) -> None:
+        refused, self._refused = self._refused, Counter()
+        for kind, count_of_kind in refused.items():
+            slug = slug_of(kind(""))
+            metrics.rejected.labels(slug).inc(count_of_kind)
+            metrics.http_answers.labels(PATH, str(PROBLEMS[slug].status)).inc(count_of_kind)
 
     def last_words(self, slug: str, metrics: Metrics) -> bytes:
         """The answer to what is no request, or comes at the wrong time; the connection is closed after it."""
         problem = PROBLEMS[slug]
-        headers = {"Connection": "close"} | ({"Retry-After": "1"} if problem.retryable else {})
+        headers = {"Connection": "close"} | ({"Retry-After": str(spread_s(1))} if problem.retryable else {})
         return self._counted(answer(slug, problem.advice, headers), UNKNOWN_ROUTE, metrics)
 
     def _counted(self, response: Response, route: str, metrics: Metrics) -> bytes:

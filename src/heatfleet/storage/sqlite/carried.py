@@ -5,6 +5,7 @@ figures after that instant are to the digit what they were.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -18,6 +19,7 @@ from heatfleet.storage.sqlite.connect import open_database, open_if_there, selec
 CARRIED_PART_SHIFT = 15
 """A part is 32,768 devices: at most 1.6 MB."""
 _ROW = np.dtype([("device", "<u4"), ("time_ms", "<i8"), ("code", "u1"), ("value", "<f8"), ("product", "<u4")])
+ROW_BYTES = _ROW.itemsize
 
 
 class Carried:
@@ -95,6 +97,16 @@ class Carried:
         rows = np.frombuffer(body or b"", _ROW)
         device, code, product = (rows[name].astype(np.int64) for name in ("device", "code", "product"))
         return Readings(device, rows["time_ms"].astype(np.int64), code, rows["value"].astype(np.float64), product)
+
+
+def bring_up_to_date(folder: Path) -> None:
+    """Migrate the file to the newest schema; nothing if it is not there, or was only begun when its writer died."""
+    path = folder / "carried.db"
+    if path.exists():
+        with closing(open_database(path, "carried", writable=False, any_version=True)) as connection:
+            is_made = connection.pragma("user_version") > 0
+        if is_made:
+            open_database(path, "carried", writable=True).close()
 
 
 def pack(readings: Readings) -> bytes:

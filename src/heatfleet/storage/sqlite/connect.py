@@ -2,8 +2,10 @@
 
 import fcntl
 import os
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,10 +13,14 @@ from typing import IO, Any
 
 import apsw
 
-from heatfleet.errors import SetupError, StoreUnavailable
+from heatfleet.errors import ReportTooSlow, SetupError, StorageFull, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 5_000
 PAGE_BYTES = 8_192
+SQLITE_MIN = (3, 51, 3)
+"""Those from 3.7.0 on before it can damage a file that two connections write or checkpoint: https://sqlite.org/wal.html."""
+_LOOK_S = 0.02
+"""How often somebody who waits for a lock looks whether it is free."""
 APPLICATION_ID = int.from_bytes(b"HEAT")
 """Stands in the header of our files: https://www.sqlite.org/pragma.html#pragma_application_id."""
 
@@ -39,16 +45,22 @@ def open_if_there(path: Path, kind: str) -> apsw.Connection | None:
         return None
 
 
-def open_database(path: Path, kind: str, *, writable: bool, once: Once | None = None) -> apsw.Connection:
+def open_database(
+    path: Path, kind: str, *, writable: bool, once: Once | None = None, any_version: bool = False
+) -> apsw.Connection:
     """Open (and with ``writable`` create or migrate) one file of the schema family ``schema/<kind>_NNN.sql``.
 
-    ``once`` is executed in the transaction that makes a new file.
+    ``once`` is executed in the transaction that makes a new file. With ``any_version`` an older file, or one whose
+    writer has only begun it, is opened as it is.
     Raises ``SetupError`` for a file that is missing when it may not be made, foreign, or of a newer version, and
     ``StoreUnavailable`` when the disk does not let us.
     """
     with unavailable_as_error(path), unfit_as_error(path):
         if writable:
-            _make_folder(path.parent)
+            if trouble := sqlite_trouble():  # a server and its rollup are two
+                msg = f"{trouble}; update apsw, which brings its own"
+                raise SetupError(msg)
+            make_folder(path.parent)
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         else:
             if not path.exists():
@@ -62,7 +74,8 @@ def open_database(path: Path, kind: str, *, writable: bool, once: Once | None = 
             _check_version(connection, path, len(scripts))  # first: a file that is not ours stays as it is
             if writable:
                 _make_durable(connection, path)
-            _migrate(connection, path, scripts, once, writable=writable)
+            if not any_version:
+                _migrate(connection, path, scripts, once, writable=writable)
         except BaseException:
             connection.close()
             raise
@@ -87,17 +100,35 @@ def unfit_as_error(path: Path) -> Iterator[None]:
         raise
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder that a power cut does not take back: SQLite syncs the files' names, not the folder's own."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
+    make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    parent = os.open(folder.parent, os.O_RDONLY)
+    sync(folder.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until what was written to a file, or the names in a folder, are on disk."""
+    number = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(parent)
+        os.fsync(number)
     finally:
-        os.close(parent)
+        os.close(number)
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite that is at work here, whatever brought it."""
+    return apsw.sqlite_lib_version()
+
+
+def sqlite_trouble() -> str:
+    """What is wrong with this SQLite, empty if nothing is."""
+    found = sqlite_version()
+    if tuple(map(int, found.split("."))) >= SQLITE_MIN:
+        return ""
+    return f"SQLite {found} can damage a database that two processes write"
 
 
 def _make_durable(connection: apsw.Connection, path: Path) -> None:
@@ -146,6 +177,11 @@ def _migrate(connection: apsw.Connection, path: Path, scripts: list[str], once: 
             connection.pragma("application_id", APPLICATION_ID)
 
 
+def newest_version(kind: str) -> int:
+    """The newest schema version of a family; 0 for one that does not exist."""
+    return len(_scripts(kind))
+
+
 @cache
 def _scripts(kind: str) -> list[str]:
     folder = resources.files("heatfleet.storage.sqlite") / "schema"
@@ -179,32 +215,51 @@ def unavailable_as_error(path: Path) -> Iterator[None]:
     """Say SQLite's and the disk's troubles as ``StoreUnavailable``, with the file and what to do."""
     try:
         yield
-    except apsw.FullError as error:
-        msg = f"{path}: the disk is full; free some space, no restart is needed"
-        raise StoreUnavailable(msg, retry_after_s=5) from error
     except apsw.BusyError as error:
         msg = f"{path}: another process holds the database; it should let go by itself"
         raise StoreUnavailable(msg) from error
+    except apsw.InterruptError:
+        raise ReportTooSlow("the report took too long; ask for a shorter range, or again later", 5) from None
     except (apsw.CorruptError, apsw.NotADBError) as error:
         msg = f"{path}: the file is damaged ({error}); stop the server and restore it from a backup"
         raise StoreUnavailable(msg, retry_after_s=60) from error
-    except apsw.SQLError:
-        raise  # a statement SQLite cannot run is our mistake, not the disk's
+    except (apsw.SQLError, BlockingIOError):
+        raise  # a statement SQLite cannot run is our mistake, not the disk's; a lock taken is no trouble at all
     except (apsw.Error, OSError) as error:
+        if isinstance(error, apsw.FullError) or _has_no_room(path.parent):
+            msg = f"{path}: the disk is full; free some space"
+            raise StorageFull(msg, retry_after_s=5) from error
         msg = f"{path}: the disk or database answered '{error}'; check space, permissions and the disk itself"
         raise StoreUnavailable(msg, retry_after_s=5) from error
 
 
+def _has_no_room(folder: Path) -> bool:
+    """Whether a disk is full: where a file or its index cannot be made for that reason, SQLite does not say so."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < PAGE_BYTES
+    return False
+
+
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file, or raise ``BlockingIOError``. The kernel lets go of it when the process dies."""
-    with take_lock(path):
+def exclusive(path: Path, *, within_s: float = 0) -> Iterator[None]:
+    """Hold the lock file; ``BlockingIOError`` if others hold it for so long. The kernel lets go when we die."""
+    give_up_s = time.monotonic() + within_s
+    while True:
+        try:
+            with unavailable_as_error(path):
+                held = take_lock(path)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= give_up_s:
+                raise
+            time.sleep(_LOOK_S)
+    with held:
         yield
 
 
 def take_lock(path: Path) -> IO[str]:
     """Lock the file until it is closed; ``BlockingIOError`` names the process that holds it already."""
-    _make_folder(path.parent)
+    make_folder(path.parent)
     file = path.open("a+", encoding="ascii")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -213,7 +268,7 @@ def take_lock(path: Path) -> IO[str]:
         holder = file.read().strip() or "unknown"
         file.close()
         raise BlockingIOError(f"process {holder}") from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    with suppress(OSError):  # a full disk has no room for who holds it, which is said to people only
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), str(os.getpid()).encode())
     return file

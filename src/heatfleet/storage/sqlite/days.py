@@ -18,7 +18,7 @@ from heatfleet.domain.slots import DAY_MS, HOUR_MS
 from heatfleet.errors import SetupError
 from heatfleet.storage.sqlite.archive import Archive
 from heatfleet.storage.sqlite.columns import Readings, Row
-from heatfleet.storage.sqlite.connect import open_database, open_if_there, transaction, unavailable_as_error
+from heatfleet.storage.sqlite.connect import open_database, open_if_there, sync, transaction, unavailable_as_error
 from heatfleet.storage.sqlite.keys import DEVICE_SHIFT, Rows, rows_of, spans
 from heatfleet.storage.sqlite.sheet import FIRST_ROW, SHEET_ROWS, Sheets
 
@@ -92,11 +92,7 @@ class DayFiles:
         archive = self.path(day, ARCHIVE)
         with unavailable_as_error(archive):
             self.path(day, PART).replace(archive)
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(self.folder)
         self.made(day, ARCHIVE)
         self.remove(day, PART)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from heatfleet.domain.slots import HOUR_MS
+from heatfleet.storage.base import Patience
 from heatfleet.storage.sqlite.carried import Carried
 from heatfleet.storage.sqlite.columns import Row
 from heatfleet.storage.sqlite.days import DayFiles
@@ -12,7 +13,8 @@ from heatfleet.storage.sqlite.runs import Runs
 class History:
     """All places of readings. A reading may be in two for a moment; ``Readings.as_set`` makes such ones one."""
 
-    def __init__(self, days: DayFiles, runs: Runs, carried: Carried) -> None:
+    def __init__(self, days: DayFiles, runs: Runs, carried: Carried, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
         self._days = days
         self._runs = runs
         self._carried = carried
@@ -32,6 +34,7 @@ class History:
         return [row for row in rows if row[1] == rows[-1][1]]
 
     def _in_hour(self, device: int, hour: int, start_ms: int, end_ms: int) -> list[Row]:
+        self._patience.check()
         rows = self._days.of_device(device, hour) + self._runs.of_device(device, hour)
         return sorted((row for row in rows if start_ms <= row[1] < end_ms), key=lambda row: row[1])
 

@@ -38,6 +38,7 @@ from heatfleet.storage.sqlite.revise import FOREVER_MS, Reviser, Revision
 from heatfleet.storage.sqlite.room import make_room
 from heatfleet.storage.sqlite.runs import Runs, by_part
 
+CLOSE_WAIT_MS = 1_000
 READINGS_A_STEP = 1_000_000
 STEPS_A_TRANSACTION = 48
 """Two million devices say less than this many million readings in an hour: it is placed in one go, without gaps."""
@@ -84,8 +85,10 @@ class Reckoner:
         self._room = None
         self._days.close()
         self._carried.close()
-        # Readers may be the last to close, and they cannot: leave a main file that is whole by itself.
-        with suppress(apsw.BusyError):
+        # Readers may be the last to close, and they cannot: leave a main file that is whole by itself. Where somebody
+        # reads for long, such as a backup, or the disk fails, the rest stays in the log, and is as safe there.
+        self._connection.set_busy_timeout(CLOSE_WAIT_MS)
+        with suppress(apsw.Error):
             self._connection.pragma("wal_checkpoint", "TRUNCATE")
         self._connection.close()
 

@@ -18,6 +18,7 @@ PART_SHIFT = 15
 """A part of the fleet is 32,768 devices: their hour is some 700,000 readings, and fits into memory with ease."""
 _KEPT_PARTS = 4
 _ROW = np.dtype([("device", "<u4"), ("in_hour_ms", "<u4"), ("code", "u1"), ("value", "<f8"), ("product", "<u4")])
+ROW_BYTES = _ROW.itemsize
 
 
 def by_part(readings: Readings) -> Iterator[Readings]:

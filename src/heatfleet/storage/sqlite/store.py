@@ -6,7 +6,7 @@ process of its own. Reading never waits for either.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, LifoQueue
 
@@ -16,10 +16,10 @@ import numpy as np
 from heatfleet.domain.messages import TIME_MIN_MS
 from heatfleet.domain.slots import DAY_MS, SLOT_MS, SLOTS_PER_HOUR, slot_of
 from heatfleet.errors import SetupError, StoreUnavailable
-from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Rollup, StoreStatus
+from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Patience, Rollup, StoreStatus
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite import devices
-from heatfleet.storage.sqlite.carried import Carried
+from heatfleet.storage.sqlite.carried import Carried, bring_up_to_date
 from heatfleet.storage.sqlite.connect import (
     exclusive,
     open_database,
@@ -44,6 +44,7 @@ SELECT unhex(group_concat(printf('%016x%016x%016x%016x%016x%016x%016x%016x', slo
 FROM slot_sum WHERE product = (SELECT id FROM product WHERE name = ?) AND slot >= ? AND slot < ?"""
 """All rows as one value, eight numbers of 64 bits a row. A year is 35,000 rows: fetched one by one, each would be a
 turn of the interpreter lock with the requests of the server, and their 280,000 numbers would each become an object."""
+_LOOK_STEPS = 1_000_000  # some 50 ms, after which SQLite asks whether somebody still waits: another turn of that lock
 
 
 class SqliteStore:
@@ -81,6 +82,7 @@ class SqliteStore:
             store = make_main_file(self._path, self._hold_ms, ages)
             with closing(DayFiles(self._folder, store=store, writable=True)) as days:
                 days.check()
+            bring_up_to_date(self._folder)
             with closing(Carried(self._folder, store=store)) as carried:
                 self._oldest_ms = max(TIME_MIN_MS, carried.from_ms() + DAY_MS)
             with self._reading() as connection:
@@ -92,8 +94,7 @@ class SqliteStore:
     def append(self, blocks: Sequence[Block], received_ms: int) -> None:
         """Make readings durable; see ``Store.append``."""
         if self._writer is None:
-            msg = f"{self._path} was opened for reading only"
-            raise SetupError(msg)
+            raise SetupError(f"{self._path} was opened for reading only")
         if kept := [block for block in blocks if block]:
             self._writer.append(kept, received_ms)
 
@@ -127,17 +128,12 @@ class SqliteStore:
 
     @contextmanager
     def _reckoner(self) -> Iterator[Reckoner]:
-        deadline_s = time.monotonic() + ROLLUP_WAIT_S
         with ExitStack() as held:
-            while True:
-                try:
-                    held.enter_context(exclusive(self._folder / "rollup.lock"))
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline_s:
-                        msg = f"another rollup ({error}) is at work on {self._path}; try again when it is done"
-                        raise StoreUnavailable(msg, retry_after_s=ROLLUP_WAIT_S) from error
-                    time.sleep(0.05)
+            try:
+                held.enter_context(exclusive(self._folder / "rollup.lock", within_s=ROLLUP_WAIT_S))
+            except BlockingIOError as error:
+                msg = f"another rollup ({error}) is at work on {self._path}; try again when it is done"
+                raise StoreUnavailable(msg, retry_after_s=ROLLUP_WAIT_S) from error
             if self._kept_reckoner is None:
                 self._kept_reckoner = Reckoner(self._path, self._folder, self._hold_ms)
             try:
@@ -157,9 +153,10 @@ class SqliteStore:
         first_slot: int | None = None,
         end_slot: int | None = None,
         product_id: str | None = None,
+        patience: Patience | None = None,
     ) -> Figures:
         """Figures of the fleet or of one product; see ``Store.figures``."""
-        with self._reading() as connection:
+        with self._reading(patience) as connection:
             packed = connection.execute(
                 _PACKED_SUMS,
                 (product_id or "", first_slot or 0, _LAST_SLOT if end_slot is None else end_slot),
@@ -174,20 +171,21 @@ class SqliteStore:
         first_slot: int | None = None,
         end_slot: int | None = None,
         product_id: str | None = None,
+        patience: Patience | None = None,
     ) -> Figures:
         """Figures of one device, reckoned from its own readings; see ``Store.device_figures``."""
         while True:
-            figures, from_ms = self._device_figures(device_id, first_slot, end_slot, product_id)
+            figures, from_ms = self._device_figures(device_id, (first_slot, end_slot), product_id, patience)
             if from_ms == self._kept_from_ms():
                 return figures
             # Days were removed while we read: some may have been missed, and what stands in for them was not yet there.
 
     def _device_figures(
-        self, device_id: str, first_slot: int | None, end_slot: int | None, product_id: str | None
+        self, device_id: str, asked: tuple[int | None, int | None], product_id: str | None, patience: Patience | None
     ) -> tuple[Figures, int]:
         """The figures, and from which instant on the readings were kept when they were begun."""
         with ExitStack() as opened:
-            connection = opened.enter_context(self._reading())
+            connection = opened.enter_context(self._reading(patience))
             as_of_ms = setting(connection, "as_of_ms")
             one = "SELECT id, first_ms, last_ms, power_ms, temperature_ms FROM device WHERE name = ?"
             found = select(connection, one, device_id)
@@ -201,11 +199,11 @@ class SqliteStore:
             days = opened.enter_context(closing(DayFiles(self._folder, store=store, writable=False)))
             earliest_slot = max(slot_of(life.first_ms), slot_of(from_ms + DAY_MS) if from_ms else 0)
             figures = reckon_device(
-                History(days, Runs(connection), carried),
+                History(days, Runs(connection), carried, patience),
                 life,
                 slots=(
-                    max(first_slot or 0, earliest_slot),
-                    min(slot_of(as_of_ms) + SLOTS_PER_HOUR, _LAST_SLOT if end_slot is None else end_slot),
+                    max(asked[0] or 0, earliest_slot),
+                    min(slot_of(as_of_ms) + SLOTS_PER_HOUR, _LAST_SLOT if asked[1] is None else asked[1]),
                 ),
                 product=None if product_id is None else products[product_id],
                 product_names={number: name for name, number in products.items()},
@@ -248,11 +246,9 @@ class SqliteStore:
         """Let go of files and locks."""
         self._drop_reckoner()
         self._closing.close()
-        while True:
-            try:
+        with suppress(Empty):
+            while True:
                 self._readers.get_nowait().close()
-            except Empty:
-                return
 
     def _another_reader(self) -> apsw.Connection:
         try:
@@ -268,7 +264,7 @@ class SqliteStore:
             return carried.from_ms()
 
     @contextmanager
-    def _reading(self) -> Iterator[apsw.Connection]:
+    def _reading(self, patience: Patience | None = None) -> Iterator[apsw.Connection]:
         """A connection that sees one state of the main file throughout; connections are kept for the next reader."""
         with unavailable_as_error(self._path):
             try:
@@ -276,6 +272,7 @@ class SqliteStore:
             except Empty:
                 connection = self._another_reader()
             try:
+                connection.set_progress_handler(patience, _LOOK_STEPS)
                 connection.execute("BEGIN")
                 yield connection
                 connection.execute("COMMIT")

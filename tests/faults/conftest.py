@@ -1,0 +1,3 @@
+"""Fault tests share the whole server with the tests of the whole way."""
+
+from tests.path.conftest import start_whole_server as start_whole_server  # noqa: PLC0414 - a fixture, for all here
