@@ -95,7 +95,7 @@ class Client:
         """``POST /send`` with up to 1000 orders; gives its answer, also where none of them could be taken."""
         with self._talk():
             response = self._http.post("/send", json=orders, headers={"Idempotency-Key": idempotency_key})
-        unprocessable = response.status_code == httpx2.codes.UNPROCESSABLE_ENTITY
+        unprocessable = response.status_code == httpx2.codes.UNPROCESSABLE_CONTENT
         answer = _object(response.text) if unprocessable or response.status_code == httpx2.codes.OK else {}
         if "rejected" not in answer:
             _refuse(response)

@@ -44,7 +44,6 @@ def audit(
     Examples:
     $ heatfleet audit --since 24h
     $ heatfleet audit --device-id bfadafebb608a154206aqu --limit 20
-    $ heatfleet audit --key-id 4fGh7Kq2 --since 2026-11-25 --json
     """
     from heatfleet.config import load_settings
     from heatfleet.storage import open_ledger

@@ -43,9 +43,7 @@ def send(
 
     Examples:
     $ heatfleet send bfadafebb608a154206aqu off
-    $ heatfleet send bfadafebb608a154206aqu on --idempotency-key evening-7 --json
-    $ heatfleet send bedroom-1 bedroom-2 kitchen off
-    $ heatfleet send --file heaters.txt off
+    $ heatfleet send --file heaters.txt on --idempotency-key evening-7
     """
     from heatfleet.client import Client
 
