@@ -15,11 +15,11 @@ from heatfleet.access import WRONG_KEYS_PER_MIN
 from heatfleet.api.app import ROUTERS, App
 from heatfleet.api.gate import GatedRoute, opens_to
 from heatfleet.config import Settings
-from heatfleet.domain.access import SCOPES, Bounds, Scope, new_key
+from heatfleet.domain.access import SCOPES, Scope, new_key
 from heatfleet.storage import open_key_ring
 from heatfleet.wiring import now_ms
 from tests.keys import BY_TEST, bearer, make_key, wait_until_known
-from tests.serving import RunningServer, message, ndjson
+from tests.serving import RunningServer, message
 
 IN_PLACE_OF = {"device_id": "d1", "command_id": "nobody", "name": "favicon-32x32.png", "slug": "not-found"}
 ORDER = {"device_id": "d1", "switch": True}
@@ -135,103 +135,6 @@ def test_a_revoked_key_opens_nothing_on_the_fast_way_either(start_server: Callab
     assert "revoked" in answer.json()["detail"]
 
 
-@pytest.fixture(scope="module")
-def bound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, str, str]]:
-    """A server that knows devices of two owners, a key for one's devices, and one for a product of the other."""
-    server = RunningServer(tmp_path_factory.mktemp("bound"))
-    posted = [message(name) for name in ("fr-1", "fr-2", "de-1")]
-    posted[2]["bizData"]["productId"] = "q1"
-    assert server.post(posted).json()["inserted"] == 3
-    server.rollup()
-    french, _ = make_key(server.store_url, "ingest", "command:bulk", "report", bounds=Bounds("fr-", ""))
-    of_product, _ = make_key(server.store_url, "ingest", "command:bulk", "report", bounds=Bounds("", "q"))
-    wait_until_known(server, french)
-    yield server, french, of_product
-    server.close()
-
-
-def test_a_bound_key_reads_only_its_own(bound: tuple[RunningServer, str, str]) -> None:
-    """Devices of others are as if nobody had heard of them."""
-    server, french, of_product = bound
-
-    def get(path: str, key: str) -> tuple[int, str]:
-        answer = server.client.get(path, headers=bearer(key))
-        return answer.status_code, answer.text
-
-    for key, own, foreign in ((french, "fr-1", "de-1"), (of_product, "de-1", "fr-1")):
-        assert 200 == get(f"/devices/{own}", key)[0]
-        assert get("/devices/nobody", key) == get(f"/devices/{foreign}", key)
-        assert 200 == get(f"/report?device_id={own}", key)[0]
-        assert get("/report?device_id=nobody", key) == get(f"/report?device_id={foreign}", key)
-        assert 404 == get(f"/report?device_id={foreign}", key)[0]
-        assert 403 == get("/report", key)[0]
-        assert 403 == get("/report/temperature", key)[0]
-    assert 403 == get("/report?product_id=q1", french)[0]
-    assert 200 == get("/report?product_id=q1", of_product)[0]
-    assert 404 == get("/report?product_id=p1", of_product)[0]
-    listed = {
-        key: [device["device_id"] for device in json.loads(get("/devices", key)[1])["devices"]]
-        for key in (french, of_product)
-    }
-    assert {french: ["fr-1", "fr-2"], of_product: ["de-1"]} == listed
-
-
-@pytest.mark.parametrize("count", [2, 2000])
-@pytest.mark.parametrize("as_lines", [True, False])
-def test_a_bound_key_writes_only_its_own(bound: tuple[RunningServer, str, str], count: int, as_lines: bool) -> None:
-    """Messages of other devices are refused by index, on the small way and by the decoders."""
-    server, french, _ = bound
-    batch = [message("fr-1"), message("de-1")] * (count // 2)
-    body = ndjson(*batch) if as_lines else json.dumps(batch).encode()
-    kind = "application/x-ndjson" if as_lines else "application/json"
-
-    answer = server.post(body, Content_Type=kind, **bearer(french)).json()
-
-    assert count // 2 == answer["inserted"]
-    assert list(range(1, count, 2)) == [rejected["index"] for rejected in answer["rejected"]]
-    assert {"/problems/foreign-device"} == {rejected["type"] for rejected in answer["rejected"]}
-
-
-def test_a_bound_key_and_one_message(bound: tuple[RunningServer, str, str]) -> None:
-    """One message of another's device is refused; its own is stored."""
-    server, french, of_product = bound
-
-    for key, own, foreign in ((french, "fr-1", "de-1"), (of_product, "de-1", "fr-1")):
-        mine, theirs = message(own), message(foreign)
-        mine["bizData"]["productId"] = "q1" if own == "de-1" else "p1"
-        assert 200 == server.post(mine, **bearer(key)).status_code
-        refused = server.post(theirs, **bearer(key))
-        assert (403, "/problems/foreign-device") == (refused.status_code, refused.json()["type"])
-
-
-def test_a_bound_key_switches_only_its_own(bound: tuple[RunningServer, str, str]) -> None:
-    """The order, what became of it, and the stream: all of others' devices are unknown to it."""
-    server, french, of_product = bound
-    client = server.client
-    for key, own, foreign in ((french, "fr-1", "de-1"), (of_product, "de-1", "fr-1")):
-        headers = bearer(key)
-        sent = client.post("/send", json={"device_id": own, "switch": True}, headers=headers)
-        assert 200 == sent.status_code
-        other = bearer(of_product if key == french else french)
-        place = sent.headers["Location"]
-        assert 200 == client.get(place, headers=headers).status_code
-        unknown = client.get("/commands/nobody", headers=other)
-        assert (404, unknown.json()) == ((theirs := client.get(place, headers=other)).status_code, theirs.json())
-
-        for device in (foreign, "nobody"):
-            refused = client.post("/send", json={"device_id": device, "switch": True}, headers=headers)
-            assert (404, "/problems/not-found") == (refused.status_code, refused.json()["type"])
-        for query, status in (
-            ({"device_id": own}, 200),
-            ({"device_id": foreign}, 404),
-            ({"device_id": [own, foreign]}, 404),
-            ({"product_id": "p1"}, 403 if key == french else 404),
-            ({"product_id": "q1"}, 403 if key == french else 200),
-        ):
-            with client.stream("GET", "/commands/stream", params=query, headers=headers) as answer:
-                assert status == answer.status_code, query
-
-
 def test_wrong_keys_are_counted(start_server: Callable[..., RunningServer]) -> None:
     """After 20 in a minute an address is told to wait, on every route; the log has no key."""
     server = start_server()
@@ -274,68 +177,6 @@ def test_limits_of_a_key(start_server: Callable[..., RunningServer]) -> None:
     for key in (small, large):
         statuses = [server.client.post("/send", json=ORDER, headers=bearer(key)).status_code for _ in range(4)]
         assert [200, 200, 200, 429] == statuses
-
-
-@pytest.mark.parametrize("path", ["/message", "/send"])
-@pytest.mark.parametrize(
-    ("headers", "status", "problem"),
-    [
-        ({"Origin": "http://evil.example"}, 403, "cross-site"),
-        ({"Origin": "null"}, 403, "cross-site"),
-        ({"Origin": "http://localhost:1"}, 403, "cross-site"),
-        ({"Content-Type": "text/plain"}, 415, "unsupported-type"),
-        ({"Content-Type": "application/x-www-form-urlencoded"}, 415, "unsupported-type"),
-        ({"Content-Type": "multipart/form-data; boundary=x"}, 415, "unsupported-type"),
-        ({"Host": "evil.example"}, 421, "foreign-host"),
-        ({"Host": "evil.example:8000"}, 421, "foreign-host"),
-        ({"X-Forwarded-For": "203.0.113.9"}, 401, "needs-key"),
-        ({"Forwarded": "for=203.0.113.9"}, 401, "needs-key"),
-        ({"Via": "1.1 proxy"}, 401, "needs-key"),
-    ],
-)
-def test_what_a_page_of_another_site_can_send_is_refused(
-    shared_server: RunningServer, path: str, headers: dict[str, str], status: int, problem: str
-) -> None:
-    """Without keys: no cross-site form, no script, no rebound name and no careless proxy can store or switch."""
-    body = message("cross-site") if path == "/message" else ORDER | {"device_id": "cross-site"}
-
-    answer = shared_server.client.post(path, content=json.dumps(body), headers=JSON | headers)
-
-    assert (status, f"/problems/{problem}") == (answer.status_code, answer.json()["type"])
-
-
-def test_no_other_site_may_read(shared_server: RunningServer) -> None:
-    """No answer invites a browser to let other sites read it, asked beforehand or not."""
-    client = shared_server.client
-    asked = client.options("/send", headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"})
-    answers = [asked, client.get("/report", headers={"Origin": "http://evil.example"}), client.get("/livez")]
-
-    assert not [name for answer in answers for name in answer.headers if name.startswith("access-control")]
-    assert not asked.is_success
-
-
-def test_a_page_of_our_own_may_send(shared_server: RunningServer) -> None:
-    """Such as "Try it out" in /docs."""
-    own = {"Origin": shared_server.base_url}
-
-    assert 200 == shared_server.post(message("d1"), **own).status_code
-    assert 200 == shared_server.client.post("/send", json=ORDER, headers=own).status_code
-
-
-def test_with_keys_hosts_and_origins_do_not_matter_unless_named(start_server: Callable[..., RunningServer]) -> None:
-    """A browser adds no key by itself; an operator may still name the hosts there are."""
-    server = start_server()
-    key, _ = make_key(server.store_url, "report")
-    wait_until_known(server, key)
-    strange = {"Host": "heat.example", "Origin": "http://other.example", "X-Forwarded-For": "203.0.113.9"}
-    assert 200 == server.client.get("/report", headers=bearer(key) | strange).status_code
-
-    named = start_server(allowed_hosts="heat.example, 127.0.0.1")
-    key, _ = make_key(named.store_url, "report")
-    wait_until_known(named, key)
-
-    assert 200 == named.client.get("/report", headers=bearer(key) | strange).status_code
-    assert 421 == named.client.get("/report", headers=bearer(key) | {"Host": "localhost"}).status_code
 
 
 def test_the_document_says_what_each_route_needs(shared_server: RunningServer) -> None:

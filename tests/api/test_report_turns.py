@@ -14,7 +14,7 @@ from heatfleet.api.turns import PLACES, WAITING_MAX, Turns
 from heatfleet.errors import Overloaded, ReportTooSlow, StoreUnavailable
 from heatfleet.ingest import Ingest
 from heatfleet.storage.base import Patience
-from tests.unit.test_ingest import Gate, ingesting, some, turns
+from tests.unit.gated_ingest import Gate, ingesting, some, turns
 
 FOR_EVER_S = 60.0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from heatfleet.errors import Overloaded, Refused, TooMany
-from tests.unit.test_ingest import Gate, ingesting, some, turns
+from tests.unit.gated_ingest import Gate, ingesting, some, turns
 
 pytestmark = pytest.mark.anyio
 

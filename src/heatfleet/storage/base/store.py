@@ -1,19 +1,14 @@
-"""The promises every backend keeps: ``Store`` for readings, ``Ledger`` for orders, ``KeyRing`` for API keys.
-
-All are plain blocking objects. ``Store.append`` is called from one writer thread; everything else may be called from
-any thread. Times are milliseconds since the epoch, slots are those of ``domain.slots``.
-"""
+"""What every store of readings and figures promises."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from heatfleet.domain.access import ANYTHING, Actor, ApiKey, AuditEntry, Bounds
-from heatfleet.domain.commands import Audience, Command, CommandRecord
+from heatfleet.domain.access import ANYTHING, Bounds
 from heatfleet.errors import ReportTooSlow
 from heatfleet.storage.block import Block
 
@@ -233,117 +228,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and locks; what was appended stays durable."""
-
-
-Settled = tuple[str, Literal["published", "failed"]]
-"""The id of an order, and what became of it."""
-
-
-class Ledger(Protocol):
-    """The memory of orders: which were accepted, what became of them. Every write is durable when it returns.
-
-    Every method raises ``StoreUnavailable`` when the disk or database does not let it; nothing was written then.
-    """
-
-    def accept(self, command: Command, *, by: Actor, idempotency_key: str | None = None) -> CommandRecord:
-        """``accept_many`` with one order."""
-
-    def accept_many(
-        self, commands: Sequence[Command], *, by: Actor, idempotency_key: str | None = None
-    ) -> Sequence[CommandRecord]:
-        """Write orders down before they are published, all or none, and in the audit trail who gave them.
-
-        The key belongs to its actor. If it stands for equal orders (device and switch, one by one) of the last 24 h,
-        the earlier records are given back in place of those that did not fail, and the audit trail notes that they
-        were ``repeated``; if it stands for other orders, ``KeyReused`` is raised.
-        """
-
-    def settle(self, command_id: str, state: Literal["published", "failed"], at_ms: int) -> CommandRecord:
-        """``settle_many`` with one order."""
-
-    def settle_many(self, outcomes: Sequence[Settled], at_ms: int) -> Sequence[CommandRecord]:
-        """Note what became of accepted orders, all or none; the published ones get the next sequences, in this order.
-
-        Earlier unexpired orders of their devices are ``superseded`` from then on. An order that is settled already
-        stays as it is. Raises ``NotFound`` for an id never accepted.
-        """
-
-    def fail_unsettled(self, at_ms: int) -> int:
-        """Settle every order that is still only accepted as failed; gives their number."""
-
-    def note(self, *entries: AuditEntry) -> None:
-        """Add lines to the audit trail, which nobody can change or remove."""
-
-    def audit(
-        self,
-        now_ms: int,
-        *,
-        since_ms: int = 0,
-        until_ms: int | None = None,
-        subject: str | None = None,
-        actor: str | None = None,
-        after: int = 0,
-        limit: int = 1000,
-        newest: bool = False,
-    ) -> Sequence[tuple[int, AuditEntry]]:
-        """Lines of the audit trail, each with its number, in ascending order from the one that comes ``after``.
-
-        Of more than ``limit`` they are the first, or the ``newest``.
-        ``subject`` is a device or key, ``actor`` the name of who acted; with both, lines that fit either are meant.
-        ``until_ms`` is exclusive. The result of an order that was accepted is its state at ``now_ms``. Asking does
-        not hold up those who write.
-        """
-
-    def command(self, command_id: str, now_ms: int) -> CommandRecord | None:
-        """One order as it stands at ``now_ms``; ``None`` for an id never given."""
-
-    def last_order(self, device_id: str, now_ms: int) -> CommandRecord | None:
-        """The newest order of a device that was published."""
-
-    def open_orders(self, audience: Audience, now_ms: int, *, after: int = 0) -> Sequence[CommandRecord]:
-        """The newest order of each device of the audience, if published and unexpired, with a sequence above ``after``.
-
-        In ascending order of sequence. Sequences only ever grow, also from one ledger to the one that replaces it.
-        """
-
-    def close(self) -> None:
-        """Let go of the file."""
-
-
-class KeyRing(Protocol):
-    """The API keys there are. Servers read it while the command line changes it; every change is in the audit trail.
-
-    Every method raises ``StoreUnavailable`` when the disk or database does not let it; nothing was written then.
-    """
-
-    def keys(self) -> Sequence[ApiKey]:
-        """All keys ever made, in the order they were made."""
-
-    def version(self) -> int:
-        """A number that grows when anything here is changed by anybody; cheap, to be asked every second.
-
-        It is the same for all who ask at the same time, and known before the keys are: who reads it first, then the
-        keys, misses no change.
-        """
-
-    def add(self, key: ApiKey, *, by: Actor) -> None:
-        """Keep a new key. ``StoreUnavailable`` if there is one of this id or digest already, revoked or not."""
-
-    def replace(self, key_id: str, key: ApiKey, *, expires_at_ms: int, by: Actor) -> ApiKey:
-        """Keep a new key in the place of one that goes on until then, or until its own end if that comes first.
-
-        Gives the old one as it is now: it tells by which key it was replaced. Raises ``NotFound`` for a key that is
-        not there, that opens nothing any more when the new one is made, or that was replaced before.
-        """
-
-    def revoke(self, key_id: str, at_ms: int, *, by: Actor) -> ApiKey:
-        """End a key from this moment; one that was revoked before stays as it is. ``NotFound`` if it is not there."""
-
-    def note_used(self, used_at_ms: Mapping[str, int]) -> None:
-        """Remember when keys were last used, by their ids; this changes neither ``version`` nor the audit trail.
-
-        A time never goes back, and ids that are not there are passed over.
-        """
-
-    def close(self) -> None:
-        """Let go of the file."""
