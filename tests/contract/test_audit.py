@@ -99,6 +99,9 @@ def test_the_trail_is_asked_for_a_part(ledger: Ledger) -> None:
     assert [3, 5] == numbers(actor=LOCAL)
     assert [1, 2, 3, 4] == numbers(subject=BY.name, actor=BY.name)
     assert [1, 2, 3] == numbers(subject=BY.name, actor=BY.name, limit=3)
+    assert [2, 3, 4] == numbers(subject=BY.name, actor=BY.name, limit=3, newest=True)
+    assert [4, 5] == numbers(limit=2, newest=True)
+    assert [2, 3, 4] == numbers(since_ms=NOW_MS + 1, newest=True)
     assert [] == numbers(subject="nobody")
 
 

@@ -55,9 +55,11 @@ class Ledger(Protocol):
         actor: str | None = None,
         after: int = 0,
         limit: int = 1000,
+        newest: bool = False,
     ) -> Sequence[tuple[int, AuditEntry]]:
         """Lines of the audit trail, each with its number, in ascending order from the one that comes ``after``.
 
+        Of more than ``limit`` they are the first, or the ``newest``.
         ``subject`` is a device or key, ``actor`` the name of who acted; with both, lines that fit either are meant.
         ``until_ms`` is exclusive. The result of an order that was accepted is its state at ``now_ms``. Asking does
         not hold up those who write.

@@ -25,7 +25,7 @@ FIRST_SINCE = " AND entry >= (SELECT min(+entry) FROM audit WHERE at_ms >= :sinc
 
 OF_SUBJECT, OF_ACTOR = " AND subject = :subject", " AND actor = :actor"
 
-IN_ORDER = " ORDER BY entry LIMIT :limit"
+FIRST, NEWEST = " ORDER BY entry LIMIT :limit", " ORDER BY entry DESC LIMIT :limit"
 
 Named = dict[str, str | int | None]
 
@@ -39,15 +39,15 @@ def note(connection: apsw.Connection, entries: Iterable[AuditEntry]) -> None:
     connection.executemany(NOTE, rows)
 
 
-def lines(connection: apsw.Connection, asked: Named, limit: int) -> list[tuple[int, AuditEntry]]:
+def lines(connection: apsw.Connection, asked: Named, *, limit: int, newest: bool) -> list[tuple[int, AuditEntry]]:
     """What ``Ledger.audit`` promises; ``asked`` are its other parameters by name."""
     query = LINES + (FIRST_SINCE if asked["since_ms"] and not asked["after"] else "")
     parts = [part for part, name in ((OF_SUBJECT, "subject"), (OF_ACTOR, "actor")) if asked[name] is not None]
     found: dict[int, AuditEntry] = {}
     for part in parts or [""]:
         # One by one: each has its index, and with an OR between them all lines would have to be sorted.
-        for entry, at_ms, actor, address, *rest in connection.execute(
-            query + part + IN_ORDER, {**asked, "limit": limit}
-        ):
+        rows = connection.execute(query + part + (NEWEST if newest else FIRST), {**asked, "limit": limit})
+        for entry, at_ms, actor, address, *rest in rows:
             found[entry] = AuditEntry(at_ms, Actor(actor, address), *rest)
-    return sorted(found.items())[:limit]
+    ordered = sorted(found.items())
+    return ordered[-limit:] if newest else ordered[:limit]

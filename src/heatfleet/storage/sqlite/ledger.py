@@ -129,13 +129,14 @@ class SqliteLedger:
         actor: str | None = None,
         after: int = 0,
         limit: int = 1000,
+        newest: bool = False,
     ) -> list[tuple[int, AuditEntry]]:
         """Lines of the audit trail."""
         asked: audit.Named = {"now_ms": now_ms, "since_ms": since_ms, "until_ms": until_ms}
         asked |= {"subject": subject, "actor": actor, "after": after}
         # Read beside the writer, over a connection of its own: a long look must not hold up an order.
         with unavailable_as_error(self._path), closing(open_database(self._path, "ledger", writable=False)) as beside:
-            return audit.lines(beside, asked, limit)
+            return audit.lines(beside, asked, limit=limit, newest=newest)
 
     def command(self, command_id: str, now_ms: int) -> CommandRecord | None:
         """One order as it stands now."""
