@@ -1,0 +1,140 @@
+"""For each promise a way to break it, and the test that must notice: `docs/explanation/guarantees.md` lists them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """What somebody might do to a file of the package, in words and as replaced text; then ``test`` must fail."""
+
+    what: str
+    path: str
+    edits: tuple[tuple[str, str], ...]
+    test: str
+
+
+def one(what: str, path: str, old: str, new: str, test: str) -> Mutation:
+    """A mutation by a single edit."""
+    return Mutation(what, path, ((old, new),), test)
+
+
+MUTATIONS = (
+    Mutation(
+        "sync less often",
+        "storage/sqlite/connect.py",
+        (('pragma("synchronous", "FULL")', 'pragma("synchronous", "NORMAL")'), ("full = 2", "full = 1")),
+        "tests/faults/test_power_cut.py::test_what_was_answered_for_survives_power_cuts",
+    ),
+    one(
+        "answer before the commit",
+        "ingest.py",
+        "self._waiting.append((readings, done))",
+        "self._waiting.append((readings, lambda _: None))\n        done(None)",
+        "tests/unit/test_ingest.py::test_an_answer_comes_after_the_commit",
+    ),
+    one(
+        "let one key fill the queue",
+        "ingest.py",
+        "if taken and taken + size > self._readings_max // 2:",
+        "if False:",
+        "tests/unit/test_ingest_shares.py::test_one_may_fill_half_of_the_queue",
+    ),
+    one(
+        "skip the check of Host",
+        "api/gate.py",
+        'if hosts and "*" not in hosts and _name_of(host) not in hosts:',
+        "if False:",
+        "tests/api/test_gate_browser.py::test_what_a_page_of_another_site_can_send_is_refused",
+    ),
+    one(
+        "skip the check of Origin",
+        "api/gate.py",
+        "if origin is not None and",
+        "if False and",
+        "tests/api/test_gate_browser.py::test_what_a_page_of_another_site_can_send_is_refused",
+    ),
+    one(
+        "trust what came through a proxy",
+        "api/gate.py",
+        "if any(name in headers for name in _SENT_ON):",
+        "if False:",
+        "tests/api/test_gate_browser.py::test_what_a_page_of_another_site_can_send_is_refused",
+    ),
+    one(
+        "drop the check of scopes",
+        "access.py",
+        "if not self.key.may(scope):",
+        "if False:",
+        "tests/api/test_gate.py::test_each_route_opens_to_its_scope_alone",
+    ),
+    one(
+        "let the door answer keys of any scope",
+        "api/gate.py",
+        "return caller if caller is not None and caller.key.may(scope) else None",
+        "return caller",
+        "tests/api/test_gate.py::test_each_route_opens_to_its_scope_alone",
+    ),
+    one(
+        "serve a route that says nothing of scopes",
+        "api/app.py",
+        "if ungated:",
+        "if False:",
+        "tests/api/test_gate.py::test_a_route_without_scope_cannot_be_served",
+    ),
+    one(
+        "open the house when the last key is revoked",
+        "access.py",
+        "self._any_key_was_made = bool(keys)",
+        "self._any_key_was_made = any(key.state(self._clock()) == 'active' for key in keys)",
+        "tests/unit/test_access.py::test_the_first_key_ends_the_time_without",
+    ),
+    one(
+        "remember heads of revoked keys",
+        "server.py",
+        "services.access.changed.append(self._hall.heads.clear)",
+        "pass",
+        "tests/api/test_gate.py::test_a_revoked_key_opens_nothing_on_the_fast_way_either",
+    ),
+    one(
+        "let a bound key write for other devices",
+        "api/decode.py",
+        "if not bounds.covers(device_id, product_id):",
+        "if False:",
+        "tests/api/test_gate_bounds.py::test_a_bound_key_and_one_message",
+    ),
+    one(
+        "forget the bounds in batches",
+        "api/batch.py",
+        "if bounds and not all(",
+        "if False and not all(",
+        "tests/api/test_gate_bounds.py::test_a_bound_key_writes_only_its_own",
+    ),
+    one(
+        "let a bound key read other devices",
+        "domain/access.py",
+        "return device_id.startswith(self.device_prefix) and",
+        "return",
+        "tests/api/test_gate_bounds.py::test_a_bound_key_reads_only_its_own",
+    ),
+    one(
+        "never count wrong keys",
+        "access.py",
+        "if count >= WRONG_KEYS_PER_MIN:",
+        "if False:",
+        "tests/api/test_gate.py::test_wrong_keys_are_counted",
+    ),
+    one(
+        "never count messages of a key",
+        "access.py",
+        "self._messages.take(messages)",
+        "pass",
+        "tests/api/test_gate.py::test_limits_of_a_key",
+    ),
+    one(
+        "listen to everybody without keys",
+        "server.py",
+        "if is_loopback(settings.host):",
+        "if True:",
+        "tests/cli/test_demo_and_serve.py::test_serve_needs_a_key_where_others_can_reach_it",
+    ),
+)
