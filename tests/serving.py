@@ -170,6 +170,7 @@ def blocked_store(server: RunningServer) -> Iterator[None]:
     """Hold the journal's write lock from outside, as a careless backup would."""
     [journal] = server.store_path.with_name("heatfleet.db.d").glob("journal-*.db")
     connection = apsw.Connection(str(journal))
+    connection.set_busy_timeout(10_000)
     try:
         connection.execute("BEGIN IMMEDIATE")
         yield

@@ -140,18 +140,22 @@ def test_a_value_holds_however_old_it_is(url: str) -> None:
 
 
 def test_the_oldest_that_is_taken_never_goes_back(url: str) -> None:
-    """Not with the clock, and not with a longer age after days were removed; without an age all is taken."""
+    """Not with a clock set a little, and never before what was removed; a clock that was far ahead leaves no trace."""
     with closing(open_store(url, hold_ms=HOLD_MS)) as store:
         assert TIME_MIN_MS == store.oldest_ms(NOW_MS)
     with closing(open_store(url, hold_ms=HOLD_MS, ages=AGES)) as store:
         assert NOW_MS - 2 * DAY_MS == store.oldest_ms(NOW_MS)
         assert NOW_MS - 2 * DAY_MS == store.oldest_ms(NOW_MS - HOUR_MS)
+        assert NOW_MS + 998 * DAY_MS == store.oldest_ms(NOW_MS + 1000 * DAY_MS)  # a clock that is wrong
+        assert NOW_MS - 2 * DAY_MS == store.oldest_ms(NOW_MS)
         said = [Reading("a", "p", POWER, START_MS + day * DAY_MS, 5.0) for day in range(DAYS)]
         store.append([Block.of(said)], NOW_MS)
         store.rollup(NOW_MS)
         make_room(store)
     for ages in (Ages(retention_days=30), Ages()):
         with closing(open_store(url, hold_ms=HOLD_MS, ages=ages)) as store:
+            assert START_MS + 5 * DAY_MS == store.oldest_ms(NOW_MS)
+            store.oldest_ms(NOW_MS + 1000 * DAY_MS)
             assert START_MS + 5 * DAY_MS == store.oldest_ms(NOW_MS)
 
 

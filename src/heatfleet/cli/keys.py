@@ -11,7 +11,7 @@ from heatfleet.cli import key_words as words
 from heatfleet.cli.db import StoreUrl, store_path
 from heatfleet.cli.help import Command, Group
 from heatfleet.cli.terminal import narrate, on_terminal, print_json, screen, utc
-from heatfleet.domain.access import SCOPES, ApiKey, Bounds, digest_of, new_key
+from heatfleet.domain.access import SCOPES, ApiKey, Bounds, Scope, digest_of, new_key
 from heatfleet.errors import NotFound
 
 if TYPE_CHECKING:
@@ -87,11 +87,6 @@ def create(  # noqa: PLR0913  # one parameter for each option of the command
     """
     now_ms = time.time_ns() // 1_000_000
     scopes = words.scopes_of(scope or ())
-    bounds = Bounds(
-        words.prefix_of("--device-prefix", device_prefix), words.prefix_of("--product-prefix", product_prefix)
-    )
-    if any(bounds) and scopes & {"admin", "metrics"}:
-        raise typer.BadParameter("admin and metrics are about all devices: leave them out, or the prefixes")
     text, key_id = new_key()
     key = ApiKey(
         key_id,
@@ -99,7 +94,7 @@ def create(  # noqa: PLR0913  # one parameter for each option of the command
         words.name_of(name),
         scopes,
         now_ms,
-        bounds,
+        _bounds(scopes, device_prefix, product_prefix),
         messages_per_s,
         commands_per_min,
         None if expires is None else words.end_of(expires, now_ms),
@@ -113,6 +108,15 @@ def create(  # noqa: PLR0913  # one parameter for each option of the command
         narrate("This is the first key: from now on every request needs one, also from this machine.")
     for opened in sorted(scopes & set(_OPENS)):
         narrate(f"heatfleet: warning: {_OPENS[opened]}")
+
+
+def _bounds(scopes: frozenset[Scope], device_prefix: str | None, product_prefix: str | None) -> Bounds:
+    bounds = Bounds(
+        words.prefix_of("--device-prefix", device_prefix), words.prefix_of("--product-prefix", product_prefix)
+    )
+    if any(bounds) and scopes & {"admin", "metrics"}:
+        raise typer.BadParameter("admin and metrics are about all devices: leave them out, or the prefixes")
+    return bounds
 
 
 def list_(

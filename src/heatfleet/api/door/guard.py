@@ -59,7 +59,7 @@ class Guard(HttpToolsProtocol):
         # Where uvicorn's parser stands: in a request, in its head.
         self._inside = self._in_head = False
         self._head_bytes = self._head_fields = self._hosts = self._body_bytes = 0
-        self._unread_bytes = 0  # what the parser took without telling of anything
+        self._unread_bytes = self._thrown_bytes = 0  # what the parser took without a word; what came too late
         self._reason = "malformed-request"
         self._last_words: bytes | None = None
 
@@ -76,8 +76,10 @@ class Guard(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what arrived, when it is its turn."""
         if self._over:
-            return
-        if self._held is not None:
+            self._thrown_bytes += len(data)
+            if self._thrown_bytes > self._limits.body_bytes:  # who sends so much does not read our answer
+                self.transport.abort()
+        elif self._held is not None:
             self._held += data
         elif self.pipeline:
             self._hold(data)
@@ -114,6 +116,8 @@ class Guard(HttpToolsProtocol):
                 self._hosts += 1
                 if self._hosts > 1 or not is_host(value):
                     self._stop("bad-host")
+            elif name.lower() == b"transfer-encoding" and value.lower() != b"chunked":
+                self._stop("malformed-request")  # the parser looks at the end of the last one alone
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -262,8 +266,7 @@ class Guard(HttpToolsProtocol):
 
     def _close(self) -> None:
         self.transport.close()
-        # A client that does not read the rest keeps the socket open until then.
-        self.due_s = self._hall.now_s + self._limits.write_s
+        self.due_s = self._hall.now_s + self._limits.write_s  # for a client that does not read the rest
 
     def expire(self) -> None:
         """A deadline has passed."""
@@ -281,10 +284,7 @@ class Guard(HttpToolsProtocol):
             self._close()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """The client sends no more; it still gets the answers to what it sent, unless one is being streamed.
-
-        Nor a report, which costs too much to be for nobody: who has closed looks like who only sends no more.
-        """
+        """The client sends no more or is gone, which looks the same: it still gets answers, not streams and reports."""
         is_report = self._running is not None and self._running.scope["path"].startswith(REPORT_PATH)
         if is_report or not self._answering() or self.cycle.more_body or self.cycle.response_started:
             return None

@@ -181,8 +181,9 @@ class Store(Protocol):
         """
 
     def oldest_ms(self, now_ms: int) -> int:
-        """The instant before which readings must be refused, since their neighbours are gone; never goes back.
+        """The instant before which readings must be refused, since their neighbours are gone.
 
+        It goes back only if the clock does by more than a day, and never to what was removed.
         Never before ``domain.messages.TIME_MIN_MS``. Cheap: asked for every message.
         """
 

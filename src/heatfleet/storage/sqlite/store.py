@@ -13,7 +13,6 @@ from queue import Empty, LifoQueue
 import apsw
 import numpy as np
 
-from heatfleet.domain.messages import TIME_MIN_MS
 from heatfleet.domain.slots import DAY_MS, SLOT_MS, SLOTS_PER_HOUR, slot_of
 from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Patience, Rollup, StoreStatus
@@ -33,6 +32,7 @@ from heatfleet.storage.sqlite.device_figures import Life, reckon_device
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
 from heatfleet.storage.sqlite.main_file import expect_hold, make_main_file, setting
+from heatfleet.storage.sqlite.oldest import Oldest
 from heatfleet.storage.sqlite.reckoner import Reckoner
 from heatfleet.storage.sqlite.runs import Runs
 
@@ -64,7 +64,7 @@ class SqliteStore:
         self._writer: JournalWriter | None = None
         self._kept_reckoner: Reckoner | None = None  # loading the state of two million devices takes seconds
         self._ages = ages or Ages()
-        self._oldest_ms = TIME_MIN_MS
+        self._oldest = Oldest(self._ages.retention_days, self._kept_from_ms)
         if writable:
             self._become_the_server(ages)
         else:
@@ -83,8 +83,7 @@ class SqliteStore:
             with closing(DayFiles(self._folder, store=store, writable=True)) as days:
                 days.check()
             bring_up_to_date(self._folder)
-            with closing(Carried(self._folder, store=store)) as carried:
-                self._oldest_ms = max(TIME_MIN_MS, carried.from_ms() + DAY_MS)
+            self._oldest.look()
             with self._reading() as connection:
                 reckoned_seq = setting(connection, "reckoned_seq")
             self._writer = JournalWriter(self._folder, after=reckoned_seq)
@@ -122,9 +121,7 @@ class SqliteStore:
 
     def oldest_ms(self, now_ms: int) -> int:
         """Before which readings are refused; see ``Store.oldest_ms``."""
-        if self._ages.retention_days:
-            self._oldest_ms = max(self._oldest_ms, now_ms - self._ages.retention_days * DAY_MS)
-        return self._oldest_ms
+        return self._oldest.at(now_ms)
 
     @contextmanager
     def _reckoner(self) -> Iterator[Reckoner]:
