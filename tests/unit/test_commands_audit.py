@@ -4,9 +4,11 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from heatfleet.commands import NOTES_MAX
 from heatfleet.domain.access import Actor, AuditEntry
-from heatfleet.errors import StoreUnavailable
+from heatfleet.errors import KeyReused, StoreUnavailable
 from heatfleet.storage import open_ledger
 from heatfleet.storage.sqlite.ledger import SqliteLedger
 from tests.unit.gated_desk import BY, NOW_MS, open_office
@@ -51,6 +53,16 @@ async def test_a_key_belongs_to_its_caller(tmp_path: Path) -> None:
         second = await office.desk.send("d1", switch=True, by=Actor("another1", BY.address), idempotency_key="k")
 
         assert [first.command, second.command] == office.bus.carried
+
+
+async def test_an_order_with_the_key_of_another_one_is_noted(tmp_path: Path) -> None:
+    """Somebody has tried to give it, and it was refused."""
+    async with open_office(tmp_path) as office:
+        await office.desk.send("d1", switch=True, by=BY, idempotency_key="k")
+        with pytest.raises(KeyReused):
+            await office.desk.send("d2", switch=True, by=BY, idempotency_key="k")
+
+    assert AuditEntry(NOW_MS, BY, "order", "d2", "on", "key-reused") == trail(tmp_path)[-1]
 
 
 async def test_refused_orders_are_noted(tmp_path: Path) -> None:

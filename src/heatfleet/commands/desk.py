@@ -17,7 +17,7 @@ from heatfleet.commands.listener import Listener, Listeners
 from heatfleet.commands.refusals import Refusals
 from heatfleet.domain.access import Actor, AuditEntry
 from heatfleet.domain.commands import Audience, Command, CommandRecord
-from heatfleet.errors import BusUnavailable, NotFound
+from heatfleet.errors import BusUnavailable, KeyReused, NotFound
 from heatfleet.messaging.base import Bus
 from heatfleet.metrics import Metrics
 from heatfleet.storage.base import Ledger, Settled, Store
@@ -109,7 +109,12 @@ class CommandDesk:
             )
             for device_id, switch in orders
         ]
-        records = await self._in_ledger(self._ledger.accept_many, commands, by=by, idempotency_key=idempotency_key)
+        try:
+            records = await self._in_ledger(self._ledger.accept_many, commands, by=by, idempotency_key=idempotency_key)
+        except KeyReused:
+            for device_id, switch in orders:
+                self.note_refused(device_id, switch=switch, by=by, slug="key-reused")
+            raise
         new = sum(record.command is command for command, record in zip(commands, records, strict=True))
         self._count("accepted", new)
         self._count("repeated", len(records) - new)

@@ -23,9 +23,11 @@ COMMAND = "SELECT * FROM command_record WHERE command_id = :command_id"
 COMMANDS = """SELECT command_record.* FROM json_each(?) AS wanted
 JOIN command_record ON command_id = wanted.value ORDER BY wanted.key"""
 
-COMMAND_IDS_OF_KEY = "SELECT command_ids FROM idempotency_key WHERE actor = ? AND key = ?"
+COMMAND_IDS_OF_KEY = "SELECT command_ids FROM idempotency_key WHERE actor = ? AND key = ? AND used_at_ms > ?"
 
-FORGET_OLD_KEYS = "DELETE FROM idempotency_key WHERE used_at_ms <= ?"
+# A few at a time: each may stand for a thousand orders, and a fleet's come of age in the same minute.
+FORGET_OLD_KEYS = """DELETE FROM idempotency_key
+WHERE rowid IN (SELECT rowid FROM idempotency_key WHERE used_at_ms <= ? LIMIT 20)"""
 
 REMEMBER_KEY = "INSERT OR REPLACE INTO idempotency_key VALUES (?, ?, ?, ?)"
 
@@ -168,8 +170,9 @@ class SqliteLedger:
         """The orders that an actor's key stands for, none for a new one or without one."""
         if key is None:
             return []
-        self._db.execute(FORGET_OLD_KEYS, (now_ms - KEY_LIFE_MS,))
-        command_ids = self._db.execute(COMMAND_IDS_OF_KEY, (actor, key)).get
+        forgotten_ms = now_ms - KEY_LIFE_MS
+        self._db.execute(FORGET_OLD_KEYS, (forgotten_ms,))
+        command_ids = self._db.execute(COMMAND_IDS_OF_KEY, (actor, key, forgotten_ms)).get
         return [] if command_ids is None else self._all(json.loads(command_ids), now_ms)
 
     def _all(self, command_ids: Sequence[str], now_ms: int) -> list[CommandRecord]:
