@@ -34,11 +34,13 @@ class Clock:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        file.touch()
         self.jump(0)
 
     def jump(self, offset_ms: int) -> None:
-        """From now on, the server's clock is so far ahead; written in one go, and never shorter than before."""
-        self._file.write_bytes(f"{offset_ms * 1_000_000:+031d}".encode())
+        """From now on, the server's clock is so far ahead; whoever looks meanwhile finds the one or the other."""
+        with self._file.open("r+b", buffering=0) as file:
+            file.write(f"{offset_ms * 1_000_000:+031d}".encode())
 
 
 @pytest.fixture
