@@ -118,7 +118,7 @@ def test_a_clock_that_jumps_changes_nothing(
 ) -> None:
     """Forth and back by hours, days and decades: no 5xx, and each reading that was taken counts in its own hour."""
     server = start_whole_server(rollup_every_s=0.2, retention_days=30)
-    count = jumps_change_nothing(server, clock, 0.5, [*JUMPS_MS.values()])
+    count = jumps_change_nothing(server, clock, 0.3, [*JUMPS_MS.values()])
     figure("L3", f"jumps of the clock: {', '.join(JUMPS_MS)}", len(JUMPS_MS))
     figure("L3", "readings taken, each counted in the hour of its own time", count)
 
