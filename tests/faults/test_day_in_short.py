@@ -101,9 +101,9 @@ class Look:
 
 def grown_percent_per_hour(looks: list[Look], what: str) -> float:
     """The slope of the line through all looks."""
-    values = [getattr(look, what) for look in looks]
+    values: list[float] = [getattr(look, what) for look in looks]
     slope, _ = statistics.linear_regression([look.at_s for look in looks], values)
-    return 100 * 3600 * float(slope) / statistics.mean(values)
+    return 100 * 3600 * slope / statistics.mean(values)
 
 
 def killed(server: WholeServer, number: int) -> None:
