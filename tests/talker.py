@@ -18,13 +18,14 @@ AGAIN_S = 0.05
 
 @dataclass
 class Talker:
-    """Speaks for one device, one message a second of its own time, as fast as it is answered or every ``pause_s``."""
+    """Speaks for one device as fast as it is answered, or with pauses; its own time goes on by a step each time."""
 
     device_id: str
     start_ms: int
     hangs_s: float
     """An answer that takes so long never comes."""
     pause_s: float = 0.0
+    step_ms: int = 1000
     sent: list[Reading] = field(default_factory=list)
     refused: int = 0
     cut_off: int = 0
@@ -36,7 +37,7 @@ class Talker:
             while not end.is_set():
                 place = len(self.sent)
                 self.sent.append(
-                    Reading(self.device_id, "p1", POWER, self.start_ms + place * 1000, float(place % 1500))
+                    Reading(self.device_id, "p1", POWER, self.start_ms + place * self.step_ms, float(place % 1500))
                 )
                 while not self._is_taken(client, self.sent[-1]):
                     time.sleep(AGAIN_S)
