@@ -47,9 +47,9 @@ class Archive:
         with _damaged_as_error(path):
             self._file = arrow().parquet.ParquetFile(path)
             index = json.loads(self._file.metadata.metadata[_INDEX])
-        self.store = int(index["store"])
-        self.last_device = int(index["last"])
-        self._first: list[int] = index["first"]
+            self.store = int(index["store"])
+            self.last_device = int(index["last"])
+            self._first: list[int] = [int(device) for device in index["first"]]
         self._kept: tuple[int, list[Row]] = (-1, [])
         self._kept_group: tuple[int, Readings] | None = None
 
@@ -181,9 +181,11 @@ def checksum(readings: Readings) -> tuple[int, int]:
 @contextmanager
 def _damaged_as_error(path: Path) -> Iterator[None]:
     lib = arrow()
-    try:
-        with unavailable_as_error(path):
+    with unavailable_as_error(path):
+        try:
             yield
-    except (lib.ArrowException, KeyError, TypeError, ValueError) as error:
-        msg = f"{path}: the file is damaged; stop the server and restore it from a backup"
-        raise StoreUnavailable(msg, retry_after_s=60) from error
+        except (lib.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's word; one without a number is the library's, for bytes that it cannot make out
+            msg = f"{path}: the file is damaged; stop the server and restore it from a backup"
+            raise StoreUnavailable(msg, retry_after_s=60) from error

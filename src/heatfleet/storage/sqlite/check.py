@@ -4,7 +4,6 @@ They are looked at beside a running server, one after the other; whatever is tol
 however far server and rollup have come between the two.
 """
 
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,18 +20,20 @@ from heatfleet.storage.base import FileCheck
 from heatfleet.storage.block import unpack
 from heatfleet.storage.sqlite import carried, runs
 from heatfleet.storage.sqlite.archive import Archive
-from heatfleet.storage.sqlite.connect import newest_version, open_database, select, unavailable_as_error
+from heatfleet.storage.sqlite.connect import UNREADABLE, newest_version, open_database, select, unavailable_as_error
 from heatfleet.storage.sqlite.files import ARCHIVE, DAY, FOREIGN, MAIN, StoreFile, folder_of, store_files
 from heatfleet.storage.sqlite.keys import DEVICE_SHIFT
+from heatfleet.storage.sqlite.lost_commits import lost_commits
 from heatfleet.storage.sqlite.main_file import setting
 
 RESTORE = "stop the server and restore the store from a backup"
-BROKEN = (HeatfleetError, apsw.Error, ValueError, TypeError, LookupError, ArithmeticError, struct.error, zlib.error)
+BROKEN = (HeatfleetError, apsw.Error, *UNREADABLE)
 """What reading a damaged file may raise."""
 _COMPLAINTS_MAX = 3
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _IS_NONE = (
-    f"(k >> 1 & {(1 << (DEVICE_SHIFT - 1)) - 1}) >= {HOUR_MS} OR v NOT BETWEEN"
+    f"typeof(v) != 'real' OR typeof(p) != 'integer' OR (k >> 1 & {(1 << (DEVICE_SHIFT - 1)) - 1}) >= {HOUR_MS}"
+    " OR v NOT BETWEEN"
     f" CASE k & 1 WHEN {POWER} THEN {VALUE_RANGES[POWER][0]} ELSE {VALUE_RANGES[TEMPERATURE][0]} END AND"
     f" CASE k & 1 WHEN {POWER} THEN {VALUE_RANGES[POWER][1]} ELSE {VALUE_RANGES[TEMPERATURE][1]} END"
 )
@@ -94,6 +95,9 @@ class Checker:
 
     def _wrong_in(self, file: StoreFile) -> Iterator[str]:
         with closing(open_database(file.path, file.kind, writable=False, any_version=True)) as connection:
+            select(connection, "SELECT count(*) FROM sqlite_schema")  # looks for the log, and makes out how far it goes
+            if lost := lost_commits(connection, file.path):
+                yield f"{lost} commits in its -wal file are lost to SQLite, by damage or by a power cut in their midst"
             connection.execute("BEGIN")
             damaged = False
             for (line,) in select(connection, f"PRAGMA {'quick' if self._quick else 'integrity'}_check(10)"):

@@ -3,7 +3,10 @@
 import fcntl
 import os
 import shutil
+import struct
 import time
+import traceback
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -19,6 +22,8 @@ BUSY_TIMEOUT_MS = 5_000
 PAGE_BYTES = 8_192
 SQLITE_MIN = (3, 51, 3)
 """Those from 3.7.0 on before it can damage a file that two connections write or checkpoint: https://sqlite.org/wal.html."""
+UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, struct.error, zlib.error)
+"""What Python and NumPy raise over damaged data."""
 _LOOK_S = 0.02
 """How often somebody who waits for a lock looks whether it is free."""
 APPLICATION_ID = int.from_bytes(b"HEAT")
@@ -238,6 +243,24 @@ def _has_no_room(folder: Path) -> bool:
     with suppress(OSError):
         return shutil.disk_usage(folder).free < PAGE_BYTES
     return False
+
+
+@contextmanager
+def damage_as_error(path: Path) -> Iterator[None]:
+    """Say what comes of bytes that are not what was written, and that SQLite let pass, as ``StoreUnavailable``.
+
+    It may be a mistake of ours as well, so the words name the place.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{type(error).__name__} in {Path(frames[-1].filename).name}, line {frames[-1].lineno}"
+        msg = (
+            f"{path}: what is kept there cannot be understood ({place}); run `heatfleet db check`, and restore the"
+            " store from a backup if it finds something; if it finds nothing, please report a defect"
+        )
+        raise StoreUnavailable(msg, retry_after_s=60) from error
 
 
 @contextmanager

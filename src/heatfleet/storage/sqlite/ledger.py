@@ -13,7 +13,7 @@ from heatfleet.domain.commands import Audience, Command, CommandRecord
 from heatfleet.errors import KeyReused, NotFound
 from heatfleet.storage.base import Settled
 from heatfleet.storage.sqlite import audit
-from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
+from heatfleet.storage.sqlite.connect import damage_as_error, open_database, transaction, unavailable_as_error
 
 KEY_LIFE_MS = 24 * 3_600_000
 """How long an Idempotency-Key stands for its order."""
@@ -184,7 +184,7 @@ class SqliteLedger:
 
     @contextmanager
     def _access(self) -> Iterator[None]:
-        with self._turn, unavailable_as_error(self._path):
+        with self._turn, unavailable_as_error(self._path), damage_as_error(self._path):
             yield
 
 

@@ -20,6 +20,7 @@ from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite import devices
 from heatfleet.storage.sqlite.carried import Carried, bring_up_to_date
 from heatfleet.storage.sqlite.connect import (
+    damage_as_error,
     exclusive,
     open_database,
     select,
@@ -77,7 +78,7 @@ class SqliteStore:
             except BlockingIOError as error:
                 msg = f"another server ({error}) already writes to {self._path}; stop it, or choose another store"
                 raise SetupError(msg) from error
-        with ExitStack() as undo:
+        with damage_as_error(self._path), ExitStack() as undo:
             undo.push(self._closing)
             store = make_main_file(self._path, self._hold_ms, ages)
             with closing(DayFiles(self._folder, store=store, writable=True)) as days:
@@ -131,6 +132,7 @@ class SqliteStore:
             except BlockingIOError as error:
                 msg = f"another rollup ({error}) is at work on {self._path}; try again when it is done"
                 raise StoreUnavailable(msg, retry_after_s=ROLLUP_WAIT_S) from error
+            held.enter_context(damage_as_error(self._path))
             if self._kept_reckoner is None:
                 self._kept_reckoner = Reckoner(self._path, self._folder, self._hold_ms)
             try:
@@ -263,7 +265,7 @@ class SqliteStore:
     @contextmanager
     def _reading(self, patience: Patience | None = None) -> Iterator[apsw.Connection]:
         """A connection that sees one state of the main file throughout; connections are kept for the next reader."""
-        with unavailable_as_error(self._path):
+        with unavailable_as_error(self._path), damage_as_error(self._path):
             try:
                 connection = self._readers.get_nowait()
             except Empty:
