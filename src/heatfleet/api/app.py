@@ -49,7 +49,7 @@ class App(FastAPI):
                 except HeatfleetError as error:
                     self.not_opened = error
                     raise
-                decoders = Decoders()
+                decoders = Decoders(settings.bodies_mib_max * 1024 * 1024)
                 opened.push_async_callback(decoders.close)
                 yield State(
                     services=services,
