@@ -168,6 +168,12 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="Readings that may wait for the disk, 1 to 10000000; beyond, POST /message answers 503.",
     )
+    bodies_mib_max: int = Field(
+        256,
+        ge=8,
+        le=65_536,
+        description="MiB that large bodies under way may take together, 8 to 65536; beyond, POST /message answers 503.",
+    )
     log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
         "auto",
         description="Log lines: json, console, or auto: console on a terminal and json elsewhere.",

@@ -1,5 +1,6 @@
 """More than can be stored: what is accepted is stored in time, the rest is refused aloud, and then all is as before."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from benchmarks.wrk import Way, post
 from tests.figures import Figure
 from tests.load.open_loop import Outcome, offer
 from tests.load.slow_disk import CAPACITY, QUEUE, SlowDisk
@@ -100,3 +102,22 @@ def test_a_retry_storm(slow: SlowDisk, figure: Figure) -> None:
 
     expect_order(outcome)
     assert outcome.stored_per_s > 0.5 * best.stored_per_s
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_thousands_of_clients_at_full_speed(server: RunningServer, figure: Figure) -> None:
+    """Real capacity: each of four thousand clients sends again as soon as it is answered, and none is left waiting."""
+    if shutil.which("wrk") is None:
+        pytest.skip("wrk makes the load and is not installed")
+    way, first_ms = Way("/message", "json", 1), 1_732_631_573_782
+    few, many = (
+        post(server.port, way, connections=connections, seconds=20, first_ms=first_ms + number * 1_000_000_000)
+        for number, connections in enumerate((100, 4000))
+    )
+    figure("O1", "4,000 clients at full speed: stored a second, part of that of 100", many.good / few.good)
+    figure("O1", "4,000 clients at full speed: p99 (ms)", many.p99_ms)
+
+    assert 0 == many.broken
+    assert 0 == many.refused
+    assert few.good + many.good <= server.rollup().readings

@@ -54,7 +54,7 @@ class App(FastAPI):
                 except HeatfleetError as error:
                     self.not_opened = error
                     raise
-                decoders = Decoders()
+                decoders = Decoders(settings.bodies_mib_max * 1024 * 1024)
                 opened.push_async_callback(decoders.close)
                 hosts = frozenset(filter(None, settings.allowed_hosts.lower().split(",")))
                 yield State(

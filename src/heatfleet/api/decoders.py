@@ -19,8 +19,6 @@ from heatfleet.api.decoder import ANSWER, batch_of, request_head
 from heatfleet.api.form import BodyForm
 from heatfleet.errors import BadMessage, Overloaded, Refused
 
-BODIES_BYTES_MAX = 256 * 1024 * 1024
-"""What all large bodies under way may take together; beyond it they are refused for now."""
 DECODE_S = 30.0
 """A decoder that takes longer over one body hangs, and is ended."""
 SOCKET_BYTES = 8 * 1024 * 1024
@@ -47,8 +45,9 @@ class _Job:
 class Decoders:
     """Processes that decode, one body each at a time; begun when first needed. Lives on one running loop."""
 
-    def __init__(self) -> None:
-        self.room = Room(BODIES_BYTES_MAX)
+    def __init__(self, bodies_bytes_max: int = 256 * 1024 * 1024) -> None:
+        """Large bodies under way may take so many bytes together; beyond it they are refused for now."""
+        self.room = Room(bodies_bytes_max)
         self._waiting: deque[_Job] = deque()
         self._idle: list[_Decoder] = []
         self._busy: set[_Decoder] = set()
