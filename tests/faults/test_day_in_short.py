@@ -102,8 +102,8 @@ class Look:
 def grown(looks: list[Look], what: str) -> float:
     """By how much the last fifth of the looks is above the first; the medians of both."""
     fifth = max(1, len(looks) // 5)
-    early, late = (statistics.median(getattr(look, what) for look in some) for some in (looks[:fifth], looks[-fifth:]))
-    return late - early
+    values: list[float] = [getattr(look, what) for look in looks]
+    return statistics.median(values[-fifth:]) - statistics.median(values[:fifth])
 
 
 def killed(server: WholeServer, number: int) -> None:
