@@ -68,3 +68,13 @@ def test_who_hangs_up_within_a_body_leaves_no_trace(server: RunningServer) -> No
     assert 200 == server.client.get("/livez").status_code
     assert ["listening"] == [line["event"] for line in server.log()]
     assert 'status="500"' not in server.client.get("/metrics").text
+
+
+def test_a_report_has_no_use_for_a_body(server: RunningServer) -> None:
+    """A small one is thrown away, a large one refused as on any other route; the next request is served."""
+    with Wire(server) as wire:
+        for size, statuses in ((1000, {200}), (100_000, {200, 413})):
+            for _ in range(5):
+                assert wire.send(request(b"x" * size, method="GET", path="/report")).answer().status in statuses
+
+    assert ["listening"] == [line["event"] for line in server.log()]

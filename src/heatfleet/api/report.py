@@ -111,7 +111,7 @@ async def _respond(request: Request, metric: Metric | None) -> Response:
 
 
 async def _gone(request: Request) -> None:
-    """Ends when the caller hangs up; a body, for which a report has no use, is thrown away."""
+    """Ends when the caller hangs up; a body is thrown away, and one that is too large refused as on any route."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

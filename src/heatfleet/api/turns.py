@@ -69,6 +69,7 @@ class Turns:
             self._asked -= 1
             patience.end()
             for one in (turn, hung_up, stops):
+                one.add_done_callback(_look_at)
                 one.cancel()
 
     async def _stop(self) -> None:
@@ -84,9 +85,14 @@ class Turns:
 
     def _rest(self, began_s: float, worked: "asyncio.Future[T]") -> None:
         """Free the place of work that has ended, after its rest."""
-        if not worked.cancelled():
-            worked.exception()  # looked at here, since who asked may be gone
+        _look_at(worked)
         loop = asyncio.get_running_loop()
         messages_wait = self._ingest.readings > 0
         rest_s = min(REST * (loop.time() - began_s), REST_MAX_S) if messages_wait else 0.0
         loop.call_later(rest_s, self._places.release)
+
+
+def _look_at(ended: "asyncio.Future[T]") -> None:
+    """Take note of an error that nobody waits for any more: otherwise it is logged as a forgotten one."""
+    if not ended.cancelled():
+        ended.exception()
