@@ -33,6 +33,8 @@ SAID = [
 """What the old stores were told: the last hundred readings wait in the journal. Besides, three orders."""
 GONE = {"ahead"}
 """Tables whose content a later version does not need."""
+TOLD_NOW = {"idempotency_key": "key, command_ids ->> 0, used_at_ms"}
+"""How the columns of a table are read that a later version has made anew."""
 OLD_STORES = sorted((Path(__file__).parent / "stores").glob("*.tar.gz"))
 
 Rows = dict[str, list[tuple[object, ...]]]
@@ -93,7 +95,8 @@ def test_an_old_store_keeps_every_row_wherever_its_upgrade_is_killed(main: Path,
             if version(file.path) == version(saved):
                 assert (before, columns) == rows(file.path)
             connect.open_database(file.path, file.kind, writable=True).close()
-            assert before == rows(file.path, columns)[0]
+            now = columns | {name: TOLD_NOW[name] for name in columns.keys() & TOLD_NOW.keys()}
+            assert before == rows(file.path, now)[0]
             with closing(apsw.Connection(str(file.path))) as connection:
                 assert connection.pragma("integrity_check") == "ok"
 

@@ -9,7 +9,7 @@ from heatfleet.commands import Listener, Outcome
 from heatfleet.domain.access import Actor
 from heatfleet.domain.commands import Audience, CommandRecord
 from heatfleet.domain.messages import POWER, Reading
-from heatfleet.errors import BusUnavailable, KeyReused, StoreUnavailable
+from heatfleet.errors import BusUnavailable, KeyReused, Overloaded, StoreUnavailable
 from heatfleet.storage.block import Block
 from tests.unit.gated_desk import BY, NOW_MS, TTL_S, Office, devices, open_office
 from tests.unit.test_commands import ForgetfulLedger
@@ -185,3 +185,24 @@ async def test_requests_for_the_same_devices_do_not_wait_in_a_circle(tmp_path: P
             last = [command for command in office.bus.carried if command.device_id == name][-1]
             found = office.ledger.last_order(name, NOW_MS)
             assert last == (found and found.command)
+
+
+async def test_too_many_orders_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the bus stands still orders pile up to a bound; more are refused, not written down, until there is room."""
+    monkeypatch.setattr("heatfleet.commands.desk.ORDERS_WAITING_MAX", 100)
+    async with open_office(tmp_path) as office:
+        office.bus.gate.clear()
+        many = asyncio.create_task(send(office, on(*(f"d{number}" for number in range(60)))))
+        single = asyncio.create_task(send(office, on("e1")))
+        await office.wait_until_counted("accepted", 61)
+        with pytest.raises(Overloaded):
+            await send(office, on(*(f"f{number}" for number in range(21))))
+        other = asyncio.create_task(send(office, on("e2")))
+        await office.wait_until_counted("accepted", 62)
+        with pytest.raises(Overloaded):
+            await office.desk.send("e3", switch=True, by=BY)
+        office.bus.gate.set()
+        await asyncio.gather(many, single, other)
+
+        assert "published" == (await office.desk.send("e3", switch=True, by=BY)).state
+        assert 63 == len(office.ledger.audit(NOW_MS))

@@ -77,6 +77,7 @@ class CommandOut(LastOrder):
             "bad-query",
             "not-found",
             "key-reused",
+            "overloaded",
             "bus-unavailable",
             "storage-full",
             "store-unavailable",

@@ -17,7 +17,7 @@ from heatfleet.commands.listener import Listener, Listeners
 from heatfleet.commands.refusals import Refusals
 from heatfleet.domain.access import Actor, AuditEntry
 from heatfleet.domain.commands import Audience, Command, CommandRecord
-from heatfleet.errors import BusUnavailable, KeyReused, NotFound
+from heatfleet.errors import BusUnavailable, KeyReused, NotFound, Overloaded
 from heatfleet.messaging.base import Bus
 from heatfleet.metrics import Metrics
 from heatfleet.storage.base import Ledger, Settled, Store
@@ -25,6 +25,10 @@ from heatfleet.storage.base import Ledger, Settled, Store
 Outcome = CommandRecord | BusUnavailable
 """What became of one of many orders: its record, or why the bus did not accept it."""
 
+ORDERS_WAITING_MAX = 20_000
+"""Orders that may be under way; more are refused rather than kept waiting for seconds."""
+_REQUEST_ORDERS_MIN = 20
+"""What a request counts for at least: it takes a sync of the disk, however few its orders are."""
 UNKNOWN_ORDER = "there is no order with this id"
 
 P = ParamSpec("P")
@@ -62,6 +66,7 @@ class CommandDesk:
         self._under_way: dict[str, asyncio.Task[Mapping[str, Outcome]]] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listeners = Listeners()
+        self._waiting = 0
 
     async def __aenter__(self) -> Self:
         await self._in_ledger(self._ledger.fail_unsettled, self._clock())
@@ -95,7 +100,20 @@ class CommandDesk:
 
         They are written down together, and together it is noted what became of them; of two for one device the later
         wins. The key stands for all of them, in this order: repeated with it, only those that failed are tried again.
+        Raises ``Overloaded`` when too many are under way.
         """
+        size = max(len(orders), _REQUEST_ORDERS_MIN)
+        if self._waiting + size > ORDERS_WAITING_MAX:
+            raise Overloaded("too many orders are under way; nothing was sent, try again")
+        self._waiting += size
+        try:
+            return await self._send_many(orders, by, idempotency_key)
+        finally:
+            self._waiting -= size
+
+    async def _send_many(
+        self, orders: Sequence[tuple[str, bool]], by: Actor, idempotency_key: str | None
+    ) -> Sequence[Outcome]:
         products = await asyncio.to_thread(self._store.products, [device_id for device_id, _ in orders])
         now_ms = self._clock()
         commands = [
