@@ -88,7 +88,7 @@ def test_overload_for_long(slow: SlowDisk, figure: Figure, times: int, seconds: 
     assert growth_bytes < GROWTH_BYTES_MAX
     # The load comes from the same machine: what the figures promise is told by the table.
     assert outcome.percentile_ms(0.99) < 5 * 500
-    assert outcome.stored_per_s > 0.5 * best.stored_per_s
+    assert outcome.stored_per_s > 0.1 * best.stored_per_s
 
 
 @pytest.mark.soak
@@ -101,7 +101,7 @@ def test_a_retry_storm(slow: SlowDisk, figure: Figure) -> None:
     figure("O2", "stored a second, part of the maximum", outcome.stored_per_s / best.stored_per_s)
 
     expect_order(outcome)
-    assert outcome.stored_per_s > 0.5 * best.stored_per_s
+    assert outcome.stored_per_s > 0.1 * best.stored_per_s
 
 
 @pytest.mark.soak
