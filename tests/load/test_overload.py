@@ -53,7 +53,7 @@ def expect_order(outcome: Outcome) -> None:
 def test_overload_is_refused_aloud(slow: SlowDisk, times: int) -> None:
     """At twice and ten times what the disk takes, all are answered, and what was acknowledged is stored."""
     before_bytes = resident_bytes(slow)
-    outcome = offer(slow.port, times * CAPACITY, 3, 400)
+    outcome = offer(slow.port, times * CAPACITY, 2, 400)
     growth_bytes = resident_bytes(slow) - before_bytes
 
     expect_order(outcome)
