@@ -69,11 +69,13 @@ def test_a_gigabyte_is_not_read(warm: RunningServer, path: str, length: str) -> 
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-@pytest.mark.parametrize("first", [b"[", b"{", b'"', b"\n"])
-@pytest.mark.parametrize("kind", ["application/json", NDJSON])
+@pytest.mark.parametrize(
+    ("first", "kind"),
+    [(b"[", "application/json"), (b"{", "application/json"), (b" ", "application/json"), (b"\n", NDJSON)],
+)
 def test_what_unpacks_to_a_thousand_times_its_size(warm: RunningServer, encoding: str, first: bytes, kind: str) -> None:
     """A few hundred kilobytes that become hundreds of megabytes are 413, and take the memory of one batch."""
-    plain = first + bytes(256 * MIB)
+    plain = first + bytes(200 * MIB)
     body = gzip.compress(plain, 1) if encoding == "gzip" else zstd.compress(plain, 1)
     assert len(body) < len(plain) / 200
     before_kib = peaks_kib(warm)

@@ -76,7 +76,7 @@ def test_restarts_under_load(server: RunningServer, figure: Figure, restarts: in
 
     for number in range(restarts):
         with listeners(server, 3) as others:
-            under_load(server, clients, leave, answers=dice.randrange(50, 250))
+            under_load(server, clients, leave, answers=dice.randrange(20, 120))
             wait(others)
             assert all(other.result() for other in others)
         server.start()
