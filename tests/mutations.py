@@ -33,6 +33,36 @@ MUTATIONS = (
         "tests/unit/test_ingest.py::test_an_answer_comes_after_the_commit",
     ),
     one(
+        "call a full disk a defect",
+        "storage/sqlite/connect.py",
+        "if isinstance(error, apsw.FullError) or _has_no_room(path.parent):",
+        "if False:",
+        "tests/faults/test_disk_trouble.py::test_a_full_disk_is_answered_with_503_until_there_is_room",
+    ),
+    one(
+        "leave orders out of the audit trail",
+        "storage/sqlite/ledger.py",
+        "audit.note(self._db, _noted(commands, records, by))",
+        "pass",
+        "tests/unit/test_sqlite_ledger.py::test_an_order_that_cannot_be_noted_is_not_accepted",
+    ),
+    one(
+        "let the audit trail be changed",
+        "storage/sqlite/schema/ledger_002.sql",
+        "BEFORE UPDATE ON audit BEGIN\n    SELECT raise(ABORT, 'the audit trail is only ever added to');",
+        "BEFORE UPDATE ON audit BEGIN\n    SELECT 1;",
+        "tests/contract/test_key_rings_followed.py::test_the_trail_is_only_added_to",
+    ),
+    Mutation(
+        "share Idempotency-Keys among callers",
+        "storage/sqlite/ledger.py",
+        (
+            ("self._of_key(by.name, idempotency_key, now_ms)", "self._of_key('', idempotency_key, now_ms)"),
+            ("(by.name, idempotency_key, command_ids, now_ms)", "('', idempotency_key, command_ids, now_ms)"),
+        ),
+        "tests/contract/test_audit.py::test_a_key_belongs_to_its_caller",
+    ),
+    one(
         "let one key fill the queue",
         "ingest.py",
         "if taken and taken + size > self._readings_max // 2:",

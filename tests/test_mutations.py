@@ -18,7 +18,8 @@ PAGE = ROOT / "docs" / "explanation" / "guarantees.md"
 
 def test_the_page_lists_them_all() -> None:
     """What is written there of ways to break promises is what is tried here."""
-    listed = re.findall(r"^\| ([^|]+) \| `(tests/[^`]+)` \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    section = PAGE.read_text(encoding="utf-8").partition("## How to break it")[2]
+    listed = re.findall(r"^\| ([^|]+) \| `(tests/[^`]+)` \|$", section, re.MULTILINE)
 
     assert listed == [(it.what, it.test) for it in MUTATIONS]
 
