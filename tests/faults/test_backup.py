@@ -42,7 +42,7 @@ class Talker:
     def talk(self, base_url: str, stopped: threading.Event) -> None:
         """One request after the other, until told to stop."""
         with httpx2.Client(base_url=base_url, timeout=60, trust_env=False) as client:
-            while not stopped.wait(0.04):
+            while not stopped.wait(0.05):
                 first = len(self.asked) * self.size
                 said = [self._said(place) for place in range(first, first + self.size)]
                 self.asked.append([reading for pair in said for reading in pair])
@@ -125,7 +125,7 @@ def live(tmp_path: Path) -> Iterator[WholeServer]:
 
 def back_up_while_talking(live: WholeServer, folder: Path, count: int, dice: random.Random) -> set[Reading]:
     """Make so many backups at moments of chance, look at each; gives all that was asked."""
-    talkers = [Talker(f"d{number}", 12 if number % 2 else 1) for number in range(4)]
+    talkers = [Talker(f"d{number}", 4 if number % 2 else 1) for number in range(4)]
     copies: list[Copied] = []
     stopped = threading.Event()
     with ThreadPoolExecutor(len(talkers)) as pool:
@@ -141,6 +141,8 @@ def back_up_while_talking(live: WholeServer, folder: Path, count: int, dice: ran
                 answered = flat(request for talker in talkers for request in list(talker.answered))
                 done = back_up(live.store_url, folder / str(number))
                 copies.append(Copied(f"sqlite:///{done.main}", answered))
+                if number % 4 == 0:
+                    expect_sound(live.store_url)  # looked at while it changes, it gives no false alarm
         finally:
             stopped.set()
     for talk in talks:
@@ -154,9 +156,8 @@ def back_up_while_talking(live: WholeServer, folder: Path, count: int, dice: ran
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "count", [20, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])], ids=["20", "200"]
-)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.soak)], ids=["20", "200"])
 def test_backups_beside_a_busy_server_have_all_that_was_answered_for(
     count: int, live: WholeServer, tmp_path: Path
 ) -> None:
@@ -165,5 +166,5 @@ def test_backups_beside_a_busy_server_have_all_that_was_answered_for(
     _log.warning("seed %d", seed)
     asked = back_up_while_talking(live, tmp_path / "copies", count, random.Random(seed))
 
-    assert len(asked) > 1_000
+    assert len(asked) > 200
     assert [] == [line for line in live.log() if line["level"] not in ("info", "debug")]

@@ -17,13 +17,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import httpx2
 import pytest
 
 from heatfleet.domain.commands import Command
 from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
 from heatfleet.domain.slots import DAY_MS, HOUR_MS
-from heatfleet.errors import HeatfleetError
+from heatfleet.errors import HeatfleetError, StoreUnavailable
 from heatfleet.storage import back_up, check_files, open_ledger, open_store
 from heatfleet.storage.base import Ages, DeviceFilter
 from heatfleet.storage.block import Block
@@ -187,6 +188,19 @@ def test_damage_is_refused_or_harmless_or_found(count: int, sound: Path, tmp_pat
         shutil.rmtree(tmp_path / "looked-at")
     _log.warning("%s", outcomes)
     assert sum(outcomes.values()) == count
+
+
+def test_what_sqlite_lets_pass_is_said_too(tmp_path: Path) -> None:
+    """A text where a number belongs is no defect for SQLite: asked for, it is a clear error, and a check finds it."""
+    fill(tmp_path)
+    url = f"sqlite:///{tmp_path}/heatfleet.db"
+    with closing(apsw.Connection(str(tmp_path / "heatfleet.db.d" / "readings-2024-11-27.db"))) as connection:
+        connection.execute("UPDATE h05 SET p = 'x'")
+    assert found(url)
+    with closing(open_store(url)) as store:
+        with pytest.raises(StoreUnavailable, match=r"cannot be understood \(\w+Error in columns.py, .*db check"):
+            store.device_figures("d1")
+        assert store.rollup(NOW_MS).as_of_ms == NOW_MS
 
 
 def garble(path: Path, at: float, size: int = 4_000) -> None:

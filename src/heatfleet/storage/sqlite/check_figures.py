@@ -8,6 +8,7 @@ from pathlib import Path
 
 import apsw
 
+from heatfleet.errors import SetupError
 from heatfleet.storage.base import FileCheck
 from heatfleet.storage.sqlite.backup import back_up
 from heatfleet.storage.sqlite.check import BROKEN, RESTORE
@@ -35,6 +36,8 @@ def check_figures(path: str) -> Iterator[FileCheck]:
             shutil.copy(copy, before)
             _rebuild(copy)
             wrong = [f"{count:,} {what}" for what, count in _different(copy, before).items() if count]
+    except SetupError:
+        raise  # an older store is to be migrated first
     except BROKEN as error:
         yield FileCheck("figures", sound=False, found=f"cannot be made again: {error}", fix=RESTORE)
         return
