@@ -26,6 +26,8 @@ BACKLOG = 4096
 KEEP_ALIVE_S = 60
 GRACE_S = 5
 """How long requests under way may take to end once the server is told to stop."""
+THREADS_S = 5.0
+"""How long threads may still take once all else has ended."""
 LEAVE_S = GRACE_S + 2
 """After this long it leaves whatever hangs: what was answered with 200 is on disk, nothing else was promised."""
 
@@ -54,12 +56,14 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let what runs come to its end, close the services."""
-        last_resort = threading.Timer(LEAVE_S, _leave_at_once, [1, "the disk does not answer"])
-        last_resort.daemon = True
-        last_resort.start()
+        last_resort = _leave_after(LEAVE_S)
         services: Services = self.lifespan.state["services"]
         services.closing.set()
         await super().shutdown(sockets)
+        # Who has not read its answer by now: the loop could not be closed with connections that still write.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
         if self._watch is not None:
             self._watch.cancel()
         last_resort.cancel()
@@ -69,6 +73,14 @@ class Server(uvicorn.Server):
         if self.should_exit:
             _leave_at_once(128 + sig, "told to stop twice")
         super().handle_exit(sig, frame)
+
+
+def _leave_after(seconds: float) -> threading.Timer:
+    """End the process after so long, unless it has ended by then or this is cancelled."""
+    last_resort = threading.Timer(seconds, _leave_at_once, [1, "the disk does not answer"])
+    last_resort.daemon = True
+    last_resort.start()
+    return last_resort
 
 
 def _leave_at_once(code: int, reason: str) -> None:
@@ -121,6 +133,7 @@ def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) 
         raise
     finally:
         log.info("stopped")
+        _leave_after(THREADS_S)  # a thread that reads for a report would be waited for, and the disk may hold it
 
 
 def _expect_keys(settings: Settings) -> None:

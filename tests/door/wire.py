@@ -63,7 +63,7 @@ class Wire:
     def __init__(self, server: RunningServer) -> None:
         self.socket = socket.create_connection((server.host, server.port), timeout=WAIT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._read = b""
+        self._read = bytearray()
 
     def __enter__(self) -> Self:
         return self
@@ -108,12 +108,13 @@ class Wire:
         while end not in self._read:
             assert self._more(), f"closed within an answer: {self._read!r}"
         head, _, self._read = self._read.partition(end)
-        return head + end
+        return bytes(head + end)
 
     def _bytes(self, size: int) -> bytes:
         while len(self._read) < size:
             assert self._more(), f"closed within an answer: {self._read!r}"
-        taken, self._read = self._read[:size], self._read[size:]
+        taken = bytes(self._read[:size])
+        del self._read[:size]
         return taken
 
     def _more(self) -> bool:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -99,7 +100,7 @@ def asked_for(server: RunningServer, path: str, count: int) -> list[Wire]:
 def test_long_reports_and_streams_do_not_keep_it(start_server: Callable[..., RunningServer], figure: Figure) -> None:
     """Reports that would take longer are told to come back, streams end, and the server is gone."""
     server = start_server(report_timeout_s=600)
-    fill_figures(server.store_path, 20)
+    fill_figures(server.store_path, 8)
     with ExitStack() as opened:
         streams, reports = asked_for(server, "/commands/stream?device_id=d1", 20), asked_for(server, LONG, 20)
         for wire in (*streams, *reports):
@@ -118,6 +119,21 @@ def test_long_reports_and_streams_do_not_keep_it(start_server: Callable[..., Run
     assert {200, 503} >= statuses
 
 
+def test_who_does_not_read_does_not_keep_it(start_server: Callable[..., RunningServer]) -> None:
+    """Half an answer that nobody reads is broken off, and the server leaves in order."""
+    server = start_server()
+    server.expect_errors = True  # one line: what had to be broken off
+    fill_figures(server.store_path, 4)
+    with ExitStack() as opened:
+        for wire in asked_for(server, LONG, 2):
+            opened.enter_context(wire)
+            assert b" 200 OK" in wire.socket.recv(100)
+        server.process.terminate()
+        assert 0 == server.process.wait(CI_PATIENCE * LEAVE_S)
+    assert not [line for line in server.log() if "exception" in line]
+    assert "stopped" == server.log()[-1]["event"]
+
+
 def test_a_second_signal_does_not_wait(start_server: Callable[..., RunningServer]) -> None:
     """Asked twice, it leaves at once, whatever is being reckoned; what was answered is on disk."""
     server = start_server(report_timeout_s=600)
@@ -131,3 +147,26 @@ def test_a_second_signal_does_not_wait(start_server: Callable[..., RunningServer
         time.sleep(0.3)  # two signals that are pending at once may be told in any order
         assert 143 == server.stop()
     assert 1 == server.rollup().readings
+
+
+class StuckReports(RunningServer):
+    """A server whose disk never answers to who reads figures."""
+
+    script = f"""
+import threading
+from heatfleet.storage.sqlite.store import SqliteStore
+SqliteStore.figures = lambda *_: threading.Event().wait()
+{RunningServer.script}"""
+
+
+def test_a_stuck_disk_does_not_keep_it(tmp_path: Path) -> None:
+    """Reports that never end are refused at their deadline, and a server that is told to leave leaves all the same."""
+    server = StuckReports(tmp_path, report_timeout_s=0.5)
+    server.expect_errors = True
+    with ExitStack() as opened:
+        for wire in asked_for(server, "/report", 5):
+            assert 503 == opened.enter_context(wire).answer().status
+        assert 200 == server.post(message()).status_code
+        server.process.terminate()
+        assert 1 == server.process.wait(CI_PATIENCE * LEAVE_S)
+    server.close()
