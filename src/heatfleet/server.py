@@ -95,12 +95,12 @@ def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) 
     Tests give other ``limits``. Without the ``door`` the same answers come from uvicorn alone: slower, and without
     deadlines and limits.
     """
+    _expect_keys(settings)
     configure_logging(settings)
     # Decoding a batch makes and drops tens of thousands of objects without a cycle; by default the collector looks
     # through them every 700, which costs a third of a batch.
     gc.set_threshold(100_000, 20, 100)
     allow_many_files()
-    _expect_keys(settings)
     listening = _listen(settings.host, settings.port)
     # Makes the files before two processes open them, and turns what does not fit into one clear line.
     asyncio.run(_try_to_open(settings))

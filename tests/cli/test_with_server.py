@@ -171,7 +171,7 @@ def test_doctor_finds_all_well(seeded: RunningServer, run: Run) -> None:
 
     assert shown.code == 0
     assert states == dict.fromkeys(
-        ("python", "sqlite", "settings", "folder", "disk", "store", "rollup", "clock", "server"), "ok"
+        ("python", "sqlite", "settings", "folder", "disk", "store", "keys", "rollup", "clock", "server"), "ok"
     )
 
 
