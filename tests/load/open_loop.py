@@ -29,7 +29,7 @@ _HEAD = "POST /message HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n
 
 @dataclass
 class Outcome:
-    """What came of a load: answers by status, refusals without a good ``Retry-After``, connections that broke with a request in flight.
+    """What came of a load: answers by status, refusals without a good ``Retry-After``, requests that were cut off.
 
     ``stored`` are the numbers of the messages that were answered with 200, ``latency_s`` how long after they were
     due. ``unanswered`` were due and got no final answer until some time after the end.
