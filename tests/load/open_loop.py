@@ -29,7 +29,7 @@ _HEAD = "POST /message HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n
 
 @dataclass
 class Outcome:
-    """What came of a load: answers by status, refusals without a good ``Retry-After``, connections that broke.
+    """What came of a load: answers by status, refusals without a good ``Retry-After``, requests that were cut off.
 
     ``stored`` are the numbers of the messages that were answered with 200, ``latency_s`` how long after they were
     due. ``unanswered`` were due and got no final answer until some time after the end.
@@ -136,10 +136,11 @@ class _Load:
         self._go_on()
 
     def lost(self, client: _Client) -> None:
-        self.outcome.broken += 1
-        self._busy.discard(client)
         if client in self._idle:
-            self._idle.remove(client)
+            self._idle.remove(client)  # it had nothing to say for longer than a server waits
+        else:
+            self._busy.discard(client)
+            self.outcome.broken += 1
 
     def _go_on(self) -> None:
         while self._idle and self._due:
