@@ -20,6 +20,7 @@ from heatfleet.errors import NotAllowed, StoreUnavailable, TooMany
 from heatfleet.storage.base import KeyRing
 
 REFRESH_S = 1.0
+UNREAD_S = 10.0
 NOTE_USE_S = 60.0
 WRONG_KEYS_PER_MIN = 20
 """How many wrong keys one address may show before it is told to wait; a right key is never made to wait by it."""
@@ -34,7 +35,7 @@ class Budget:
     """So many a second and no more, on average; 0 is no limit.
 
     What is taken may be more than there is, once: then it has to be earned back before anything else is given. So a
-    large batch passes under a small limit, but not often. After a pause at most twice ``at_once`` passes.
+    large batch passes under a small limit, but not often. After a pause up to twice ``at_once`` passes, and that.
     """
 
     def __init__(self, per_s: float, *, at_once: float) -> None:
@@ -58,19 +59,30 @@ class Budget:
 
 
 class Caller:
-    """One who calls, by its key; kept as long as the key is what it is."""
+    """One who calls, by its key."""
 
-    __slots__ = ("_messages", "_orders", "bounds", "key", "used")
+    __slots__ = ("bounds", "key", "messages", "orders", "used", "who")
 
     def __init__(self, key: ApiKey, *, messages_per_s: int, commands_per_min: int) -> None:
         self.key = key
         self.bounds: Bounds | None = None if key.bounds == ANYTHING else key.bounds
         """Which devices it is for; ``None`` for all."""
+        self.who = None if key is _EVERYTHING else key.key_id
+        """Its name where callers are told apart; ``None`` where nobody needs a key."""
         self.used = False
         per_s = messages_per_s if key.messages_per_s is None else key.messages_per_s
         per_min = commands_per_min if key.commands_per_min is None else key.commands_per_min
-        self._messages = Budget(per_s, at_once=max(per_s, 1))
-        self._orders = Budget(per_min / 60, at_once=max(per_min, 1))
+        self.messages = Budget(per_s, at_once=max(per_s, 1))
+        self.orders = Budget(per_min / 60, at_once=max(per_min, 1))
+
+    def go_on_from(self, before: "Caller") -> None:
+        """Be the same caller, of whom something else is known now: what it has used up stays so."""
+        self.used = before.used
+        if (self.key.messages_per_s, self.key.commands_per_min) == (
+            before.key.messages_per_s,
+            before.key.commands_per_min,
+        ):
+            self.messages, self.orders = before.messages, before.orders
 
     def expect(self, scope: Scope) -> None:
         """Raise ``NotAllowed`` unless its key was made for this."""
@@ -83,25 +95,20 @@ class Caller:
 
     def check_messages(self) -> None:
         """Raise ``TooMany`` when it has sent more messages than its limit; asked before a body is looked at."""
-        if wait_s := self._messages.wait_s():
+        if wait_s := self.messages.wait_s():
             raise TooMany("this key has sent more messages than its limit; send these again later", ceil(wait_s))
 
     def count_messages(self, messages: int) -> None:
         """Count what was taken."""
         self.used = True
-        self._messages.take(messages)
+        self.messages.take(messages)
 
     def take_orders(self, orders: int) -> None:
         """Raise ``TooMany`` when it has given more orders than its limit; count these otherwise."""
-        if wait_s := self._orders.wait_s():
+        if wait_s := self.orders.wait_s():
             raise TooMany("this key has given more orders than its limit; nothing was sent", ceil(wait_s))
         self.used = True
-        self._orders.take(orders)
-
-    @property
-    def who(self) -> str | None:
-        """Its name where callers are told apart; ``None`` where nobody needs a key."""
-        return None if self.key is _EVERYTHING else self.key.key_id
+        self.orders.take(orders)
 
     def actor(self, address: str) -> Actor:
         """Who that is, for the audit trail."""
@@ -111,7 +118,7 @@ class Caller:
 class Access:
     """The callers there are. Use it in an ``async with`` block, on one event loop.
 
-    ``loopback_only``: nobody but this machine can reach the server. The limits are those of keys that have none of
+    ``may_be_open``: nobody needs a key until the first one is made. The limits are those of keys that have none of
     their own. Raises ``StoreUnavailable`` on entering when the keys cannot be read.
     """
 
@@ -119,13 +126,13 @@ class Access:
         self,
         ring: KeyRing,
         *,
-        loopback_only: bool,
+        may_be_open: bool,
         messages_per_s: int,
         commands_per_min: int,
         clock: Callable[[], int],
     ) -> None:
         self._ring = ring
-        self._loopback_only = loopback_only
+        self._may_be_open = may_be_open
         self._limits = {"messages_per_s": messages_per_s, "commands_per_min": commands_per_min}
         self._clock = clock
         self._everybody = Caller(_EVERYTHING, **self._limits)
@@ -133,6 +140,7 @@ class Access:
         self._version = -1
         self._any_key_was_made = True
         self._trouble = False
+        self._keys_read_s = time.monotonic()
         self._wrong: dict[str, tuple[float, int]] = {}
         self._task: asyncio.Task[None] | None = None
         self.changed: list[Callable[[], object]] = []
@@ -146,13 +154,21 @@ class Access:
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait([self._task])
         with suppress(StoreUnavailable):
             await self._note_used()
 
     @property
+    def trouble(self) -> StoreUnavailable | None:
+        """Whether keys could not be read for so long that one which was revoked may still be taken."""
+        if self._task is None or time.monotonic() - self._keys_read_s < UNREAD_S:
+            return None
+        return StoreUnavailable("API keys cannot be read; those known before go on, and changes are not heeded")
+
+    @property
     def is_open(self) -> bool:
         """Whether callers need no key."""
-        return self._loopback_only and not self._any_key_was_made
+        return self._may_be_open and not self._any_key_was_made
 
     def knows(self, credentials: str | None) -> Caller | None:
         """The caller with these credentials (a field ``Authorization``), if they are good; nothing is counted."""
@@ -177,14 +193,21 @@ class Access:
             )
         self._count_wrong(address)
         kind, _, key = credentials.partition(" ")
+        if kind.lower() != "bearer":
+            raise NotAllowed("bad-key", "the header must be Authorization: Bearer, and the key")
         known = self._callers.get(digest_of(key.strip()))
         if known is not None:
             raise NotAllowed("bad-key", f"this key is {known.key.state(self._clock())}; ask for a new one")
-        if kind.lower() != "bearer":
-            raise NotAllowed("bad-key", "the header must be Authorization: Bearer, and the key")
         if not is_well_formed(key.strip()):
             raise NotAllowed("bad-key", "this is no key of Heatfleet's, or it was copied incompletely")
         raise NotAllowed("bad-key", "this key is not known here")
+
+    def still_knows(self, caller: Caller) -> bool:
+        """Whether one who was let in earlier would be let in now."""
+        if caller is self._everybody:
+            return self.is_open
+        known = self._callers.get(caller.key.digest)
+        return known is not None and known.key.state(self._clock()) == "active"
 
     async def refresh(self) -> None:
         """Read the keys anew, if they have changed."""
@@ -194,18 +217,15 @@ class Access:
         keys = await asyncio.to_thread(self._ring.keys)
         before, self._callers = self._callers, {}
         for key in keys:
-            known = before.get(key.digest)
-            if known is None or _without_use(known.key) != _without_use(key):
-                used_before = known is not None and known.used
-                known = Caller(key, **self._limits)
-                known.used = used_before  # not noted yet: of a key that is revoked its last use matters most
-            self._callers[key.digest] = known
+            caller = self._callers[key.digest] = Caller(key, **self._limits)
+            if key.digest in before:
+                caller.go_on_from(before[key.digest])
         self._version = version
         self._any_key_was_made = bool(keys)
         self._tell()
 
     def _tell(self) -> None:
-        for told in self.changed:
+        for told in tuple(self.changed):
             told()
 
     async def _keep_up(self, since_ms: int) -> None:
@@ -215,12 +235,13 @@ class Access:
             await asyncio.sleep(REFRESH_S)
             try:
                 await self.refresh()
+                self._keys_read_s = time.monotonic()
                 if time.monotonic() - noted_s > NOTE_USE_S:
                     noted_s = time.monotonic()
                     await self._note_used()
-            except StoreUnavailable as error:
+            except Exception as error:  # whatever it is, changes that come later must be followed
                 if not self._trouble:
-                    log.error("keys cannot be read; those of before go on", reason=str(error))  # noqa: TRY400
+                    log.exception("keys cannot be followed; those of before go on", reason=str(error))
                 self._trouble = True
             else:
                 self._trouble = False
@@ -252,19 +273,6 @@ class Access:
             log.warning("too many wrong keys", address=place)
         if count >= WRONG_KEYS_PER_MIN:
             raise TooMany("too many wrong keys from this address", ceil(60 - (now_s - since_s)) or 1)
-
-
-def _without_use(key: ApiKey) -> tuple[object, ...]:
-    return (
-        key.key_id,
-        key.name,
-        key.scopes,
-        key.bounds,
-        key.messages_per_s,
-        key.commands_per_min,
-        key.expires_at_ms,
-        key.revoked_at_ms,
-    )
 
 
 def _place(address: str) -> str:

@@ -18,6 +18,7 @@ TIMEOUT_S = 40.0
 """Longer than a report may take where nothing else is set: the server's own words tell more than a time-out."""
 CONNECT_TIMEOUT_S = 3.0
 _LOOKS_LIKE = "http://127.0.0.1:8000"
+_NOT_ALLOWED = (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN, httpx2.codes.MISDIRECTED_REQUEST)
 _NOT_FOUND = "/problems/not-found"
 
 Parameters = Mapping[str, str | int | None]
@@ -39,8 +40,8 @@ class Client:
     """A connection to the server at ``url``; close it, or use it in a ``with`` block.
 
     Every method raises ``Refused`` when no server answers or it says "not now", ``NotFound`` for 404,
-    ``NotAllowed`` for 401 and 403, ``BadQuery`` for any other 4xx, and ``HeatfleetError`` for an answer that is not the
-    API's. The ``api_key`` goes with every request, if there is one.
+    ``NotAllowed`` for 401, 403 and 421, ``BadQuery`` for any other 4xx, and ``HeatfleetError`` for an answer that is
+    not the API's. The ``api_key`` goes with every request, if there is one.
     """
 
     def __init__(self, url: str, *, api_key: str = "", timeout_s: float = TIMEOUT_S) -> None:
@@ -166,8 +167,11 @@ def _refuse(response: httpx2.Response) -> NoReturn:
                 f"there is no Heatfleet at this address; --url is the root of its server, such as {_LOOKS_LIKE}"
             )
         raise NotFound(detail)
-    if response.status_code in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
-        raise NotAllowed(str(problem.get("type", "")).rpartition("/")[2], detail)
+    if response.status_code in _NOT_ALLOWED:
+        kind = str(problem.get("type", "")).rpartition("/")[2]
+        if response.status_code == httpx2.codes.UNAUTHORIZED:
+            detail = f"{detail}; commands show the key in HEATFLEET_API_KEY"
+        raise NotAllowed(kind, detail)
     if response.is_client_error:
         name = str(problem.get("parameter") or problem.get("pointer", "")).strip("/")
         raise BadQuery(name, detail if name in detail else f"{name}: {detail}")

@@ -4,6 +4,7 @@ Loaded once, at the start of a command, and passed on as an argument; nothing el
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -98,6 +99,11 @@ class Settings(BaseSettings):
         "",
         description="Names this server is called by, with commas between; * for any. "
         "Empty: its own address and loopback names; any, once there are keys.",
+    )
+    keys: Annotated[Literal["auto", "required"], BeforeValidator(_lower)] = Field(
+        "auto",
+        description="Who needs an API key: required: everybody; auto: nobody, while only this machine reaches the "
+        "server and no key was ever made.",
     )
     key_messages_per_s: int = Field(
         100_000,
@@ -232,8 +238,10 @@ def variable(name: str) -> str:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables that give a child process the same settings; it calls no server, and gets no key."""
-    return {variable(name): str(getattr(settings, name)) for name in Settings.model_fields if name != "api_key"}
+    """The environment that gives a child process the same settings; it calls no server, and gets no key."""
+    names = set(Settings.model_fields) - {"api_key"}
+    kept = {name: value for name, value in os.environ.items() if name.upper() != variable("api_key")}
+    return kept | {variable(name): str(getattr(settings, name)) for name in names}
 
 
 def _variables_of_file() -> Mapping[str, str | None]:

@@ -24,6 +24,7 @@ from heatfleet.storage.block import Block
 COMMIT_READINGS_MAX = 100_000
 COMMIT_REQUESTS_MAX = 1024
 """One commit takes no more than this (or one request alone), so that none lasts long."""
+FEW_READINGS = 8
 STUCK_S = 2.0
 """A commit that runs longer means a locked or dying disk: new readings are refused until it ends."""
 TROUBLE_S = 30.0
@@ -53,7 +54,7 @@ class Ingest:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Request] = deque()
         self._readings = 0
-        self._shares: dict[str, int] = {}
+        self._shares: dict[str | None, int] = {}
         self._commit: list[Done] = []
         self._commit_readings = 0
         self._commit_began_s = 0.0
@@ -99,17 +100,19 @@ class Ingest:
     def put(self, readings: Sequence[PlainReading] | Block, done: Done, who: str | None = None) -> None:
         """Accept readings; ``done`` is called once they are durable, or with the reason why none of them is.
 
-        What is given with a name of ``who`` sends it may fill half of the queue, so that there is room for others.
+        What comes with the name of ``who`` sends it may fill half of the queue, so that there is room for others; the
+        few readings of usual messages are not counted, as there cannot be enough connections to fill it with them.
         Raises what ``check`` raises, and ``TooMany`` for one who has filled that half; then ``done`` is never called.
         """
         size = len(readings)
-        if who is not None:
+        shared = size > FEW_READINGS and who is not None
+        if shared:
             self._expect_share(who, size)
         # Nothing of what may lead to a refusal is there: worth a look of its own, at every message.
         if self._closed is not None or self._commit or self._readings + size > self._readings_max:
             self.check(size)
         self._readings += size
-        if who is not None:
+        if shared:
             done = self._in_share(who, size, done)
         self._waiting.append((readings, done))
         if len(self._waiting) >= self._awaited and not self._commit:
@@ -141,12 +144,12 @@ class Ingest:
         self._commits.put(None)
         self._writer.join()
 
-    def _expect_share(self, who: str, size: int) -> None:
+    def _expect_share(self, who: str | None, size: int) -> None:
         taken = self._shares.get(who, 0)
         if taken and taken + size > self._readings_max // 2:
             raise TooMany("too many readings of this key wait for the disk; send these again later")
 
-    def _in_share(self, who: str, size: int, done: Done) -> Done:
+    def _in_share(self, who: str | None, size: int, done: Done) -> Done:
         self._shares[who] = self._shares.get(who, 0) + size
 
         def done_with_it(error: Refused | None) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ import uvicorn
 
 from heatfleet.api.app import create_app
 from heatfleet.api.door import Door, Hall, Limits, allow_many_files, connections_max
-from heatfleet.config import Settings, is_loopback
+from heatfleet.config import Settings, is_loopback, where_from
 from heatfleet.errors import SetupError
 from heatfleet.logs import configure_logging
 from heatfleet.rollup import RollupProcess
@@ -137,17 +138,27 @@ def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) 
 
 
 def _expect_keys(settings: Settings) -> None:
-    """Raise ``SetupError`` if other machines could reach the server, and nobody would need a key."""
-    if is_loopback(settings.host):
+    """Raise ``SetupError`` if everybody needs a key, and there is none."""
+    alone = is_loopback(settings.host)
+    if (alone and settings.keys == "auto") or _any_key(settings.store):
         return
-    with closing(open_key_ring(settings.store)) as ring:
-        if not ring.keys():
-            raise SetupError(
-                f"{settings.host} can be reached by other machines, and there are no API keys: whoever came could read "
-                "and switch the fleet. Make one, then start again:\n"
-                "  heatfleet keys create --name first --scope admin\n"
-                f"  heatfleet serve --host {settings.host}"
-            )
+    given = {origin.name: origin.value for origin in where_from(settings) if origin.source == "option"}
+    same = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in given.items())
+    store = f" --store {shlex.quote(settings.store)}" if "store" in given else ""
+    why = "HEATFLEET_KEYS is required" if alone else f"{settings.host} can be reached by other machines"
+    raise SetupError(
+        f"{why}, and there are no API keys: make one, then start again:\n"
+        f"  heatfleet keys create --name first --scope admin{store}\n"
+        f"  heatfleet serve{same}"
+    )
+
+
+def _any_key(store: str) -> bool:
+    try:
+        with closing(open_key_ring(store, writable=False)) as ring:
+            return bool(ring.keys())
+    except SetupError:
+        return False  # no such file yet, or one that does not fit: opening it for good says what is wrong
 
 
 async def _try_to_open(settings: Settings) -> None:

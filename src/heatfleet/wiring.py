@@ -57,7 +57,7 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
         access = await opened.enter_async_context(
             Access(
                 ring,
-                loopback_only=is_loopback(settings.host),
+                may_be_open=is_loopback(settings.host) and settings.keys == "auto",
                 messages_per_s=settings.key_messages_per_s,
                 commands_per_min=settings.key_commands_per_min,
                 clock=clock,

@@ -30,6 +30,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
     """The gate of a server without keys."""
     with closing(open_key_ring(f"sqlite:///{tmp_path_factory.mktemp('no-keys')}/heatfleet.db")) as ring:
-        access = Access(ring, loopback_only=True, messages_per_s=0, commands_per_min=0, clock=lambda: 0)
+        access = Access(ring, may_be_open=True, messages_per_s=0, commands_per_min=0, clock=lambda: 0)
         asyncio.run(access.refresh())
     return Gate(access, host="127.0.0.1", allowed_hosts=frozenset())

@@ -27,11 +27,11 @@ def ring(tmp_path: Path) -> Iterator[KeyRing]:
         yield opened
 
 
-def access_to(ring: KeyRing, *, loopback_only: bool = True, clock: Callable[[], int] | None = None) -> Access:
+def access_to(ring: KeyRing, *, may_be_open: bool = True, clock: Callable[[], int] | None = None) -> Access:
     """What the server makes of a key ring."""
     return Access(
         ring,
-        loopback_only=loopback_only,
+        may_be_open=may_be_open,
         messages_per_s=1000,
         commands_per_min=60,
         clock=clock or (lambda: time.time_ns() // 1_000_000),
@@ -54,7 +54,7 @@ async def test_without_any_key_this_machine_may_do_everything(ring: KeyRing) -> 
 
 async def test_where_others_can_come_nobody_is_let_in_without_a_key(ring: KeyRing) -> None:
     """Should a server run there without keys, it serves nobody."""
-    async with access_to(ring, loopback_only=False) as access:
+    async with access_to(ring, may_be_open=False) as access:
         with pytest.raises(NotAllowed, match="is needed") as refused:
             access.admit(None, HERE)
 
@@ -109,6 +109,41 @@ async def test_a_key_expires_by_itself(ring: KeyRing) -> None:
         with pytest.raises(NotAllowed, match="expired"):
             access.admit(text, HERE)
         await asyncio.wait_for(told.wait(), 5)
+
+
+async def test_a_good_key_under_another_scheme_is_told_the_scheme(ring: KeyRing) -> None:
+    """It is the header that is wrong, not the key."""
+    text = with_key(ring, "report")
+    async with access_to(ring) as access:
+        with pytest.raises(NotAllowed, match="Authorization: Bearer"):
+            access.admit(text.replace("Bearer", "Basic"), HERE)
+
+
+async def test_what_goes_wrong_with_keys_once_does_not_end_following_them(
+    ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is: those known before go on, it is told after a while, and later changes are heeded."""
+    text = with_key(ring, "report")
+    monkeypatch.setattr("heatfleet.access.UNREAD_S", 0.5)
+    async with access_to(ring) as access:
+        with monkeypatch.context() as broken:
+            broken.setattr(ring, "version", lambda: [][0])
+            while access.trouble is None:
+                await asyncio.sleep(0.1)
+            assert access.knows(text) is not None
+        told = asyncio.Event()
+        access.changed.append(told.set)
+        ring.revoke(text.split("_")[1], 1, by=BY_TEST)
+        await asyncio.wait_for(told.wait(), 5)
+
+        assert access.knows(text) is None
+        assert access.trouble is None
+
+
+async def test_keys_may_be_required_from_the_start(ring: KeyRing) -> None:
+    """An operator who says so has no time without keys, whatever becomes of the ledger."""
+    async with access_to(ring, may_be_open=False) as access:
+        assert not access.is_open
 
 
 @pytest.mark.parametrize(

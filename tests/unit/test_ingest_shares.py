@@ -15,7 +15,7 @@ async def test_one_may_fill_half_of_the_queue() -> None:
         ingest.put(some(30), told.append, "noisy")
         ingest.put(some(20), told.append, "noisy")
         with pytest.raises(TooMany):
-            ingest.put(some(1), told.append, "noisy")
+            ingest.put(some(9), told.append, "noisy")
         ingest.put(some(40), told.append, "quiet")
         ingest.put(some(10), told.append)
         with pytest.raises(Overloaded):

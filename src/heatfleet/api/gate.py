@@ -11,6 +11,7 @@ from starlette.types import Scope as Request
 from heatfleet.access import Access, Caller
 from heatfleet.domain.access import Scope
 from heatfleet.errors import NotAllowed
+from heatfleet.wiring import Services
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
 _SENT_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -32,8 +33,8 @@ class Gate:
 
     def __init__(self, access: Access, *, host: str, allowed_hosts: frozenset[str]) -> None:
         self.access = access
-        self._named = allowed_hosts
-        self._own = frozenset((*_OWN_NAMES, host.lower())) | allowed_hosts
+        self._named = bool(allowed_hosts)
+        self._hosts = frozenset((*_OWN_NAMES, host.lower())) | allowed_hosts
 
     def knows(self, headers: Headers, scope: Scope) -> Caller | None:
         """Who calls, if there is nothing to object to; nothing is counted."""
@@ -52,9 +53,8 @@ class Gate:
 
     def _objection(self, headers: Headers) -> NotAllowed | None:
         is_open = self.access.is_open
-        hosts = self._own if is_open else self._named
         host = headers.get("host", "").lower()
-        if hosts and "*" not in hosts and _name_of(host) not in hosts:
+        if (is_open or self._named) and "*" not in self._hosts and _name_of(host) not in self._hosts:
             return NotAllowed("foreign-host", "Host names another server; HEATFLEET_ALLOWED_HOSTS adds names")
         if len(headers.getlist("authorization")) > 1:
             return NotAllowed("bad-key", "the header Authorization may be given once only")
@@ -85,7 +85,16 @@ class GatedRoute(APIRoute):
         if self.needs is not None:
             gate: Gate = scope["state"]["gate"]
             client = scope["client"]
-            scope["state"]["caller"] = gate.admit(Headers(scope=scope), client[0] if client else "", self.needs)
+            headers, address = Headers(scope=scope), client[0] if client else ""
+            try:
+                scope["state"]["caller"] = gate.admit(headers, address, self.needs)
+            except NotAllowed as error:
+                if error.kind == "missing-scope" and scope["method"] == "POST":
+                    # It was about to order something. What, is not looked at.
+                    services: Services = scope["state"]["services"]
+                    by = gate.access.admit(headers.get("authorization"), address).actor(address)
+                    services.commands.note_refused("", switch=None, by=by, slug=error.kind)
+                raise
         await super().handle(scope, receive, send)
 
 

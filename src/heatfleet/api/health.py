@@ -30,7 +30,7 @@ async def livez() -> Liveness:
 def readyz(request: Request, response: Response) -> Readiness:
     """Ready when the store answers and the writer takes readings and wrote the last ones; otherwise 503, and why."""
     services: Services = request.state.services
-    refusals = [services.ingest.refusal() or services.ingest.trouble]
+    refusals = [services.ingest.refusal() or services.ingest.trouble, services.access.trouble]
     try:
         services.store.check()
     except Refused as error:

@@ -23,7 +23,6 @@ from heatfleet.api.problems import BadRequest, answer, answer_error, slug_of
 from heatfleet.api.schemas import PartlyStored, Rejected
 from heatfleet.errors import HeatfleetError
 from heatfleet.metrics import Metrics
-from heatfleet.storage.block import Block
 from heatfleet.wiring import Services
 
 PATH = "/message"
@@ -62,8 +61,7 @@ class PostMessage:
             batch = await _decode(decoders, body, form, now_ms, services.store.oldest_ms(now_ms))
         caller.count_messages(batch.messages)
         if batch.readings:
-            # A large batch, that is; of single messages the connections there can be are no flood.
-            await services.ingest.write(batch.readings, caller.who if isinstance(batch.readings, Block) else None)
+            await services.ingest.write(batch.readings, caller.who)
         count(services.metrics, [batch])
         return answer_to(batch)
 

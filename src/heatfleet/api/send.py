@@ -148,7 +148,7 @@ async def _orders(
         ),
     ] = None,
 ) -> AsyncIterator[Listener]:
-    """The orders asked for, until the caller hangs up or the server begins to stop."""
+    """The orders asked for, until the caller hangs up, its key ends, or the server begins to stop."""
     once_only(request, "product_id")
     if bool(device_id) == bool(product_id):
         raise BadQuery("device_id", "say whose orders: one or more device_id, or one product_id")
@@ -157,12 +157,20 @@ async def _orders(
         expect_own_product(request, product_id)
     await expect_own(request, device_id or ())
     audience = Audience(frozenset(device_id or ()), product_id)
+    caller, access = caller_of(request), services.access
     async with services.commands.follow(audience, after=int(last_event_id or 0)) as orders:
+
+        def look_again() -> None:
+            if not access.still_knows(caller):
+                orders.close()
+
         stopping = asyncio.create_task(services.closing.wait())
         stopping.add_done_callback(lambda _: orders.close())
+        access.changed.append(look_again)
         try:
             yield orders
         finally:
+            access.changed.remove(look_again)
             stopping.cancel()
 
 

@@ -53,8 +53,25 @@ def demo(
     unset = {origin.name for origin in where_from(settings) if origin.source == "default"}
     settings = settings.model_copy(update={name: value for name, value in _QUICK.items() if name in unset})
     _check_alone(settings)
+    _check_key(settings)
     start_ms = _history_start_ms(settings, time.time_ns() // 1_000_000, days)
     asyncio.run(_run(settings, devices, start_ms))
+
+
+def _check_key(settings: "Settings") -> None:
+    """Say at once that the fleet needs a key, where every message would be refused."""
+    from heatfleet.storage import open_key_ring
+
+    try:
+        with closing(open_key_ring(settings.store, writable=False)) as ring:
+            needs_key = bool(ring.keys())
+    except SetupError:
+        return  # there is no store yet
+    if needs_key and not settings.api_key:
+        raise SetupError(
+            "this store has API keys: set HEATFLEET_API_KEY to one with the scopes ingest, command and report, "
+            "or take another store: --store sqlite:///var/demo.db"
+        )
 
 
 async def _run(settings: "Settings", devices: int, start_ms: int) -> None:
@@ -82,7 +99,7 @@ async def _server(settings: "Settings", stop: asyncio.Event) -> AsyncIterator[Pr
 
     # In a process group of its own, so that Ctrl-C reaches us alone: the fleet shall stop before its server.
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "heatfleet", "serve", env=os.environ | environment(settings), process_group=0
+        sys.executable, "-m", "heatfleet", "serve", env=environment(settings), process_group=0
     )
 
     async def watch() -> None:

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,7 +19,7 @@ from heatfleet.cli.db import store_files, store_path
 from heatfleet.cli.exits import ExitCode
 from heatfleet.cli.terminal import bytes_text, print_json, screen, utc
 from heatfleet.domain.access import ApiKey
-from heatfleet.errors import HeatfleetError, SetupError
+from heatfleet.errors import HeatfleetError, NotAllowed, NotFound, SetupError
 
 if TYPE_CHECKING:
     from heatfleet.config import Settings
@@ -86,7 +86,7 @@ def _checks(url: str | None) -> Iterator[Check]:
     yield _disk(folder)
     yield from _store_and_clock(settings, now_ms)
     yield _keys(settings, now_ms)
-    yield _server(url or server_url(settings.host, settings.port))
+    yield _server(url or server_url(settings.host, settings.port), settings.api_key)
 
 
 def _sqlite() -> Check:
@@ -142,7 +142,7 @@ def _store_and_clock(settings: "Settings", now_ms: int) -> Iterator[Check]:
             store.check()
             status = store.status(now_ms)
     except HeatfleetError as error:
-        not_made_yet = urlsplit(settings.store).scheme in STORE_SCHEMES and not store_files(settings)
+        not_made_yet = urlsplit(settings.store).scheme in STORE_SCHEMES and not store_path(settings).exists()
         yield Check("store", "warn" if not_made_yet else "fail", str(error))
     else:
         as_of_ms = status.as_of_ms
@@ -191,12 +191,17 @@ def _keys(settings: "Settings", now_ms: int) -> Check:
     return Check("keys", "ok", f"{active} active")
 
 
-def _server(url: str) -> Check:
+def _server(url: str, api_key: str) -> Check:
     from heatfleet.client import Client
 
     try:
-        with Client(url, timeout_s=5) as client:
+        with Client(url, api_key=api_key, timeout_s=5) as client:
             client.ready()
+            with suppress(NotFound):
+                client.device("doctor")
+    except NotAllowed as error:
+        if error.kind in ("needs-key", "bad-key"):
+            return Check("server", "fail", f"{url}: {error}", "set HEATFLEET_API_KEY to a key that is good there")
     except HeatfleetError as error:
         return Check("server", "warn", str(error))
     return Check("server", "ok", f"{url} is ready")

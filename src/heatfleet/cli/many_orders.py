@@ -133,7 +133,8 @@ def tell(summary: Summary, *, as_json: bool) -> None:
     """Say what became of the orders."""
     if as_json:
         shown = ("orders", "sent", "idempotency_key", "commands", "rejected")
-        print_json({name: getattr(summary, name) for name in shown})
+        error = None if summary.error is None else visible(str(summary.error))
+        print_json({name: getattr(summary, name) for name in shown} | {"error": error})
     else:
         print(f"sent {summary.sent:,} of {summary.orders:,} orders")
     for item in summary.rejected[:_TOLD_MAX]:
@@ -142,4 +143,6 @@ def tell(summary: Summary, *, as_json: bool) -> None:
         narrate(f"not sent: {len(summary.rejected) - _TOLD_MAX:,} more; --json tells all")
     if summary.error is not None:
         narrate(f"heatfleet: {visible(str(summary.error))}")
-        narrate(f"the same again with --idempotency-key {summary.idempotency_key} sends the rest, and nothing twice")
+        if isinstance(summary.error, Refused):
+            again = f"the same again with --idempotency-key {summary.idempotency_key}"
+            narrate(f"{again} sends the rest, and nothing twice")

@@ -144,10 +144,13 @@ class CommandDesk:
             sent |= await asyncio.shield(task)
         return [sent.get(record.command.command_id, record) for record in records]
 
-    def note_refused(self, device_id: str, *, switch: bool, by: Actor, slug: str) -> None:
-        """Have it noted, soon, that an order was refused with this problem: it never fails, and nobody waits for it."""
+    def note_refused(self, device_id: str, *, switch: bool | None, by: Actor, slug: str) -> None:
+        """Have it noted, soon, that an order was refused with this problem: it never fails, and nobody waits for it.
+
+        ``switch`` is ``None``, and ``device_id`` empty, where it was not looked at.
+        """
         self._count("refused", 1)
-        detail = "on" if switch else "off"
+        detail = {True: "on", False: "off", None: ""}[switch]
         self._refusals.note(AuditEntry(self._clock(), by, "order", device_id, detail, result=slug))
 
     async def command(self, command_id: str) -> CommandRecord:

@@ -166,9 +166,9 @@ class Door(Guard):
             self._deny(self._ingest.refusal() or error)
         else:
             caller.count_messages(batch.messages)
-            self._accept(batch)
+            self._accept(batch, caller.who)
 
-    def _accept(self, batch: Batch, who: str | None = None) -> None:
+    def _accept(self, batch: Batch, who: str | None) -> None:
         """Answer a request that was understood, once its readings are on disk."""
         try:
             if batch.readings:

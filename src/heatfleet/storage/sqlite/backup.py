@@ -51,10 +51,10 @@ def back_up(path: str, folder: Path, *, only: tuple[str, ...] = ()) -> Backup:
         part.mkdir(mode=0o700, exist_ok=True)  # what is in it tells when people are at home
         with _whole_or_gone(part):
             copied, left_out = _copy_all(main, part / main.name, only)
-            (part / _LOCK).unlink()
-            sync(part)
             part.rename(target)  # which fails if somebody has put something there meanwhile
             sync(target.parent)
+            (target / _LOCK).unlink()  # not before: whoever could take a new lock would clear the folder
+            sync(target)
     return Backup(target, target / main.name, copied, left_out, time.monotonic() - started_s)
 
 

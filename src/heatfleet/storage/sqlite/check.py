@@ -195,7 +195,8 @@ class Checker:
                 text = f"readings-{date.fromordinal(_EPOCH_ORDINAL + day)}.db"
                 yield _missing(f"{folder_of(self._main).name}/{text}", "there are figures of this day, but no readings")
         if "ledger" not in kinds:
-            yield _missing(f"{folder_of(self._main).name}/ledger.db", "the orders; a server begins a new one")
+            lost = "orders, API keys and the audit trail; a server begins new ones"
+            yield _missing(f"{folder_of(self._main).name}/ledger.db", lost)
 
     def _kept_day(self) -> int:
         try:

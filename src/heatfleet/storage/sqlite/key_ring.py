@@ -13,7 +13,7 @@ from heatfleet.domain.access import SCOPES, Actor, ApiKey, AuditEntry, Bounds
 from heatfleet.domain.commands import rfc3339
 from heatfleet.errors import NotFound, StoreUnavailable
 from heatfleet.storage.sqlite.audit import note
-from heatfleet.storage.sqlite.connect import open_database, transaction, unavailable_as_error
+from heatfleet.storage.sqlite.connect import damage_as_error, open_database, transaction, unavailable_as_error
 
 KEYS = """SELECT key_id, digest, name, scopes, device_prefix, product_prefix, messages_per_s, commands_per_min,
     created_at_ms, expires_at_ms, revoked_at_ms, replaced_by, used_at_ms
@@ -115,7 +115,7 @@ class SqliteKeyRing:
 
     @contextmanager
     def _access(self) -> Iterator[None]:
-        with self._turn, unavailable_as_error(self._path):
+        with self._turn, damage_as_error(self._path), unavailable_as_error(self._path):
             yield
 
 
