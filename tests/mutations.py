@@ -79,14 +79,14 @@ MUTATIONS = (
     one(
         "skip the check of Origin",
         "api/gate.py",
-        "if origin is not None and",
-        "if False and",
+        "origin is not None and",
+        "False and",
         "tests/api/test_gate_browser.py::test_what_a_page_of_another_site_can_send_is_refused",
     ),
     one(
         "trust what came through a proxy",
         "api/gate.py",
-        "if any(name in headers for name in _SENT_ON):",
+        "if any(map(_SENT_ON, headers.keys())):",
         "if False:",
         "tests/api/test_gate_browser.py::test_what_a_page_of_another_site_can_send_is_refused",
     ),
@@ -163,7 +163,7 @@ MUTATIONS = (
     one(
         "never count messages of a key",
         "access.py",
-        "self.messages.take(messages)",
+        "self.messages.take(good + BAD_MESSAGE * bad if bad else good)",
         "pass",
         "tests/api/test_gate.py::test_limits_of_a_key",
     ),

@@ -21,10 +21,13 @@ from heatfleet.storage.base import KeyRing
 
 REFRESH_S = 1.0
 UNREAD_S = 10.0
+BAD_MESSAGE = 10
 NOTE_USE_S = 60.0
 WRONG_KEYS_PER_MIN = 20
 """How many wrong keys one address may show before it is told to wait; a right key is never made to wait by it."""
 _ADDRESSES_MAX = 10_000
+
+KEY_ENDED = "this key has ended while the request was under way; nothing of it was taken"
 
 log = structlog.get_logger(__name__)
 
@@ -98,10 +101,10 @@ class Caller:
         if wait_s := self.messages.wait_s():
             raise TooMany("this key has sent more messages than its limit; send these again later", ceil(wait_s))
 
-    def count_messages(self, messages: int) -> None:
-        """Count what was taken."""
+    def count_messages(self, good: int, bad: int) -> None:
+        """Count what was taken, and what was refused: that costs several times as much, and counts so."""
         self.used = True
-        self.messages.take(messages)
+        self.messages.take(good + BAD_MESSAGE * bad if bad else good)
 
     def take_orders(self, orders: int) -> None:
         """Raise ``TooMany`` when it has given more orders than its limit; count these otherwise."""
@@ -201,6 +204,11 @@ class Access:
         if not is_well_formed(key.strip()):
             raise NotAllowed("bad-key", "this is no key of Heatfleet's, or it was copied incompletely")
         raise NotAllowed("bad-key", "this key is not known here")
+
+    def expect_still(self, caller: Caller) -> None:
+        """Raise ``NotAllowed`` if one who was let in earlier would not be let in now."""
+        if not self.still_knows(caller):
+            raise NotAllowed("bad-key", KEY_ENDED)
 
     def still_knows(self, caller: Caller) -> bool:
         """Whether one who was let in earlier would be let in now."""

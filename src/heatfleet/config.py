@@ -16,6 +16,7 @@ from dotenv.parser import Original, parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
+from heatfleet.domain.access import is_well_formed
 from heatfleet.domain.local_time import find_zone
 from heatfleet.errors import SetupError
 
@@ -41,6 +42,13 @@ def _hosts(value: str) -> str:
     """Host names or addresses with commas between, or ``*``."""
     names = [name.strip() for name in value.split(",") if name.strip()]
     return ",".join(name if name == "*" else _host(name) for name in names)
+
+
+def _key(value: str) -> str:
+    """A whole key, or none."""
+    if value and not is_well_formed(value):
+        raise ValueError("this is no key of Heatfleet's, or it was copied incompletely")
+    return value
 
 
 def is_loopback(host: str) -> bool:
@@ -97,8 +105,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65_535, description="TCP port the server listens on, 1 to 65535.")
     allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
         "",
-        description="Names this server is called by, with commas between; * for any. "
-        "Empty: its own address and loopback names; any, once there are keys.",
+        description="Names this server is called by, with commas between; * for any. Empty: any, once there are keys.",
     )
     keys: Annotated[Literal["auto", "required"], BeforeValidator(_lower)] = Field(
         "auto",
@@ -117,7 +124,7 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="Orders a minute that a key may give which has no limit of its own, up to 10000000. 0: any.",
     )
-    api_key: str = Field(
+    api_key: Annotated[str, AfterValidator(_key)] = Field(
         "",
         repr=False,
         description="The key that commands such as heatfleet report show to a server; the server itself needs none.",
@@ -239,8 +246,8 @@ def variable(name: str) -> str:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment that gives a child process the same settings; it calls no server, and gets no key."""
-    names = set(Settings.model_fields) - {"api_key"}
     kept = {name: value for name, value in os.environ.items() if name.upper() != variable("api_key")}
+    names = set(Settings.model_fields) - {"api_key"}
     return kept | {variable(name): str(getattr(settings, name)) for name in names}
 
 

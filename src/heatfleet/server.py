@@ -54,6 +54,7 @@ class Server(uvicorn.Server):
         if not self.should_exit:
             services: Services = self.lifespan.state["services"]
             services.access.changed.append(self._hall.heads.clear)
+            self._hall.heads.clear()  # what was remembered before anybody would have told of a change
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let what runs come to its end, close the services."""
@@ -103,6 +104,9 @@ def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) 
     gc.set_threshold(100_000, 20, 100)
     allow_many_files()
     listening = _listen(settings.host, settings.port)
+    if is_loopback(settings.host) and not is_loopback(listening.getsockname()[0]):
+        listening.close()
+        raise SetupError(f"HEATFLEET_HOST: {settings.host} leads to other addresses here; name an IP address")
     # Makes the files before two processes open them, and turns what does not fit into one clear line.
     asyncio.run(_try_to_open(settings))
     app = create_app(settings)

@@ -179,6 +179,42 @@ def test_limits_of_a_key(start_server: Callable[..., RunningServer]) -> None:
         assert [200, 200, 200, 429] == statuses
 
 
+def test_refused_messages_count_tenfold(start_server: Callable[..., RunningServer]) -> None:
+    """Looking at bad ones costs more than storing good ones: a key cannot keep the server busy with them for ever."""
+    server = start_server()
+    key, _ = make_key(server.store_url, "ingest", messages_per_s=100)
+    wait_until_known(server, key)
+    first = server.post(b"[" + b"0," * 999 + b"0]", **bearer(key))
+    second = server.post([message("d1")], **bearer(key))
+
+    assert [422, 429] == [first.status_code, second.status_code]
+    assert 99 <= int(second.headers["Retry-After"])
+
+
+@pytest.mark.parametrize("path", ["/message", "/send"])
+@pytest.mark.parametrize("size", [300, 60_000])
+def test_a_key_that_ends_while_its_body_comes_is_good_for_nothing(
+    start_server: Callable[..., RunningServer], path: str, size: int
+) -> None:
+    """Neither a message nor an order is taken that was begun with a key and ended without."""
+    server = start_server()
+    key, key_id = make_key(server.store_url, "ingest", "command")
+    wait_until_known(server, key)
+    body = json.dumps(message("d1") if path == "/message" else ORDER).encode().ljust(size)
+
+    def slowly() -> Iterator[bytes]:
+        yield body[:100]
+        with closing(open_key_ring(server.store_url)) as ring:
+            ring.revoke(key_id, 1, by=BY_TEST)
+        time.sleep(5)
+        yield body[100:]
+
+    headers = JSON | bearer(key) | {"Content-Length": str(size)}
+    answer = server.client.post(path, content=slowly(), headers=headers)
+
+    assert (401, "/problems/bad-key") == (answer.status_code, answer.json()["type"])
+
+
 def test_the_document_says_what_each_route_needs(shared_server: RunningServer) -> None:
     """So that generated clients ask for a key."""
     document = shared_server.client.get("/openapi.json").json()

@@ -27,6 +27,9 @@ JSON = {"Content-Type": "application/json"}
         ({"X-Forwarded-For": "203.0.113.9"}, 401, "needs-key"),
         ({"Forwarded": "for=203.0.113.9"}, 401, "needs-key"),
         ({"Via": "1.1 proxy"}, 401, "needs-key"),
+        ({"CF-Connecting-IP": "203.0.113.9"}, 401, "needs-key"),
+        ({"X-Forwarded-Proto": "https"}, 401, "needs-key"),
+        ({"Sec-Fetch-Site": "cross-site"}, 403, "cross-site"),
     ],
 )
 def test_what_a_page_of_another_site_can_send_is_refused(

@@ -79,7 +79,9 @@ class Client:
 
     async def send(self, body: bytes, kind: str) -> dict[str, Any]:
         """The answer that came in the end."""
-        head = f"POST /message HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST /message HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         while True:
             try:
                 return await self._ask(head.encode() + body)

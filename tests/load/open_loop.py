@@ -24,7 +24,7 @@ _BODY = (
     '{"bizCode":"devicePropertyMessage","bizData":{"devId":"d%08d","productId":"p1","properties":'
     '[{"code":"instant_power","time":%d,"value":1000}]}}'
 )
-_HEAD = "POST /message HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_HEAD = "POST /message HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heatfleet.commands import NOTES_MAX
+from heatfleet.commands import NOTES_MAX, NOTES_PER_MIN
 from heatfleet.domain.access import Actor, AuditEntry
 from heatfleet.errors import KeyReused, StoreUnavailable
 from heatfleet.storage import open_ledger
@@ -68,8 +68,8 @@ async def test_an_order_with_the_key_of_another_one_is_noted(tmp_path: Path) -> 
 async def test_refused_orders_are_noted(tmp_path: Path) -> None:
     """They are on disk once the desk has closed, with what they were refused for, and counted."""
     async with open_office(tmp_path) as office:
-        office.desk.note_refused("d1", switch=True, by=BY, slug="key-reused")
-        office.desk.note_refused("d2", switch=False, by=BY, slug="not-found")
+        office.desk.note_refused("d1", "on", by=BY, slug="key-reused")
+        office.desk.note_refused("d2", "off", by=BY, slug="not-found")
 
         assert 2.0 == office.counted("refused")
     assert [
@@ -83,7 +83,7 @@ async def test_refused_orders_share_a_sync_and_a_bound(tmp_path: Path) -> None:
     ledger = StuckLedger(f"{tmp_path}/heatfleet.db")
     async with open_office(tmp_path, ledger=ledger) as office:
         for number in range(3 * NOTES_MAX):
-            office.desk.note_refused(f"d{number}", switch=True, by=BY, slug="not-found")
+            office.desk.note_refused("d1", "on", by=Actor(f"key{number}", ""), slug="not-found")
         assert len(office.desk._refusals) <= NOTES_MAX
         ledger.free.set()
 
@@ -92,17 +92,27 @@ async def test_refused_orders_share_a_sync_and_a_bound(tmp_path: Path) -> None:
     assert 3.0 * NOTES_MAX == office.counted("refused")
 
 
+async def test_one_who_is_refused_over_and_over_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """Of one actor a few lines a minute are noted; those of others are, too."""
+    async with open_office(tmp_path) as office:
+        for _ in range(10 * NOTES_PER_MIN):
+            office.desk.note_refused("d1", "on", by=BY, slug="not-found")
+        office.desk.note_refused("d2", "on", by=Actor("other", ""), slug="not-found")
+
+    assert ["d1"] * NOTES_PER_MIN + ["d2"] == [entry.subject for entry in trail(tmp_path)]
+
+
 async def test_a_disk_that_fails_costs_the_note_and_nothing_else(tmp_path: Path) -> None:
     """Noting a refusal never raises, neither on a full disk nor once the desk is closed, and orders go on."""
     ledger = StuckLedger(f"{tmp_path}/heatfleet.db")
     ledger.free.set()
     async with open_office(tmp_path, ledger=ledger) as office:
         ledger.fails = True
-        office.desk.note_refused("d1", switch=True, by=BY, slug="not-found")
+        office.desk.note_refused("d1", "on", by=BY, slug="not-found")
         sent = await office.desk.send("d2", switch=True, by=BY)
         ledger.fails = False
-        office.desk.note_refused("d3", switch=True, by=BY, slug="not-found")
-    office.desk.note_refused("d4", switch=True, by=BY, slug="not-found")
+        office.desk.note_refused("d3", "on", by=BY, slug="not-found")
+    office.desk.note_refused("d4", "on", by=BY, slug="not-found")
 
     assert "published" == sent.state
     assert ["d2", "d3"] == [entry.subject for entry in trail(tmp_path)]

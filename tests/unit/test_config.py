@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from heatfleet.config import PREFIX, Settings, environment, load_settings, variable, where_from
+from heatfleet.domain.access import new_key
 from heatfleet.errors import SetupError
 
 
@@ -197,14 +198,14 @@ def test_unreadable_file_is_an_error() -> None:
 
 def test_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """environment() and load_settings() are inverse, but for the key, which no child of a server needs."""
-    settings = load_settings(port=9000, tz="Europe/Paris", rollup_every_s=0.5, log_level="error", api_key="heat_x")
-    monkeypatch.setenv(f"{PREFIX}API_KEY", "heat_y")
+    settings = load_settings(port=9000, tz="Europe/Paris", rollup_every_s=0.5, log_level="error", api_key=new_key()[0])
+    monkeypatch.setenv(f"{PREFIX}API_KEY", settings.api_key)
     given = environment(settings)
     monkeypatch.delenv(f"{PREFIX}API_KEY")
     for name, value in given.items():
         monkeypatch.setenv(name, value)
 
-    assert settings.model_dump() == load_settings().model_dump() | {"api_key": "heat_x"}
+    assert settings.model_dump() == load_settings().model_dump() | {"api_key": settings.api_key}
     assert {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} - set(given) == {f"{PREFIX}API_KEY"}
     assert "PATH" in given
     assert ["(set)"] == [origin.value for origin in where_from(settings) if origin.name == "api_key"]

@@ -1,7 +1,7 @@
 """Who sent a request that the gate let in, and what it may touch: for routes to ask."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from starlette.requests import Request
 
@@ -9,6 +9,7 @@ from heatfleet.access import Caller
 from heatfleet.api.orders import Orders
 from heatfleet.api.problems import slug_of
 from heatfleet.api.schemas import Rejected
+from heatfleet.commands import told
 from heatfleet.domain.access import Actor
 from heatfleet.errors import HeatfleetError, NotAllowed, NotFound
 from heatfleet.reports import Question
@@ -42,13 +43,14 @@ async def judge_orders(request: Request, orders: Orders) -> Orders:
     """
     caller = caller_of(request)
     try:
+        _services(request).access.expect_still(caller)
         caller.expect("command:bulk" if orders.is_bulk else "command")
         foreign = await _foreign(request, [device_id for device_id, _ in orders.wanted.values()])
         if foreign and not orders.is_bulk:
             raise NotFound(UNKNOWN_DEVICE)
         caller.take_orders(len(orders.wanted))
     except HeatfleetError as error:
-        _note(request, orders.wanted.values(), error)
+        _note(request, [*orders.wanted.values()], error)
         raise
     if not foreign:
         return orders
@@ -59,10 +61,11 @@ async def judge_orders(request: Request, orders: Orders) -> Orders:
     return Orders(own, sorted((*orders.rejected, *rejected), key=lambda one: one.index), is_bulk=True)
 
 
-def _note(request: Request, orders: Iterable[tuple[str, bool]], error: HeatfleetError) -> None:
-    commands = _services(request).commands
-    for device_id, switch in orders:
-        commands.note_refused(device_id, switch=switch, by=actor_of(request), slug=slug_of(error))
+def _note(request: Request, orders: Sequence[tuple[str, bool]], error: HeatfleetError) -> None:
+    """One line for each refused request, as there may be many of a thousand orders."""
+    if orders:
+        commands = _services(request).commands
+        commands.note_refused(*told(orders), by=actor_of(request), slug=slug_of(error))
 
 
 async def _foreign(request: Request, device_ids: Sequence[str]) -> set[str]:

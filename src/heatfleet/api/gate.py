@@ -1,5 +1,6 @@
 """At every route that is not for everybody: who calls, for which host, and whether a page of another site sent it."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,10 @@ from heatfleet.errors import NotAllowed
 from heatfleet.wiring import Services
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
-_SENT_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_SENT_ON = re.compile(
+    r"forwarded|x[-_]forwarded.*|x-real-ip|via|cdn-loop|(true-|x-)?client-ip|x-original-.*|x-envoy-.*|x-arr-.*|"
+    r"(cf|fly|tailscale|fastly)-.*"
+).fullmatch
 """What a proxy adds: then a caller who seems to be on this machine may be anywhere."""
 
 NEEDS = "x-needs"
@@ -60,10 +64,12 @@ class Gate:
             return NotAllowed("bad-key", "the header Authorization may be given once only")
         if not is_open:
             return None
-        if any(name in headers for name in _SENT_ON):
+        if any(map(_SENT_ON, headers.keys())):
             return NotAllowed("needs-key", "this came through a proxy: make keys with `heatfleet keys create`")
-        origin = headers.get("origin")
-        if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+        if site in ("cross-site", "same-site") or (
+            origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}")
+        ):
             return NotAllowed("cross-site", "a page of another site has sent this; that needs a key")
         return None
 
@@ -93,7 +99,7 @@ class GatedRoute(APIRoute):
                     # It was about to order something. What, is not looked at.
                     services: Services = scope["state"]["services"]
                     by = gate.access.admit(headers.get("authorization"), address).actor(address)
-                    services.commands.note_refused("", switch=None, by=by, slug=error.kind)
+                    services.commands.note_refused("", "", by=by, slug=error.kind)
                 raise
         await super().handle(scope, receive, send)
 

@@ -21,13 +21,13 @@ from heatfleet.api.gate import Gate
 from heatfleet.api.problem_table import PROBLEMS
 from heatfleet.api.problems import BadRequest, answer, answer_error, slug_of
 from heatfleet.api.schemas import PartlyStored, Rejected
-from heatfleet.errors import HeatfleetError
+from heatfleet.errors import BadMessage, HeatfleetError
 from heatfleet.metrics import Metrics
 from heatfleet.wiring import Services
 
 PATH = "/message"
 
-IN_LOOP_BYTES_MAX = 64 * 1024
+IN_LOOP_BYTES_MAX = 16 * 1024
 """A larger body is decoded by another process, so that other requests need not wait for it."""
 
 
@@ -57,9 +57,14 @@ class PostMessage:
         decoders: Decoders = scope["state"]["decoders"]
         with decoders.room.share() as take:
             body = await read_body(receive, form, take)
+            services.access.expect_still(caller)
             now_ms = services.clock()
-            batch = await _decode(decoders, body, form, now_ms, services.store.oldest_ms(now_ms))
-        caller.count_messages(batch.messages)
+            try:
+                batch = await _decode(decoders, body, form, now_ms, services.store.oldest_ms(now_ms))
+            except BadMessage:
+                caller.count_messages(0, 1)
+                raise
+        caller.count_messages(batch.messages, len(batch.rejected))
         if batch.readings:
             await services.ingest.write(batch.readings, caller.who)
         count(services.metrics, [batch])

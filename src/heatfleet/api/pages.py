@@ -45,10 +45,12 @@ async def home() -> RedirectResponse:
 
 
 @router.get(OPENAPI, include_in_schema=False)
-async def openapi(request: Request) -> JSONResponse:
-    """The API as programs read it, OpenAPI 3.1."""
+async def openapi(request: Request) -> Response:
+    """The API as programs read it, OpenAPI 3.1; written once, as everybody may ask for it."""
     app: FastAPI = request.app
-    return JSONResponse(app.openapi())
+    if not hasattr(app.state, "openapi"):
+        app.state.openapi = JSONResponse(app.openapi()).body
+    return Response(app.state.openapi, media_type=JSONResponse.media_type)
 
 
 @router.get("/docs", include_in_schema=False)

@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from heatfleet.api.callers import expect_own_figures
+from heatfleet.api.callers import caller_of, expect_own_figures
 from heatfleet.api.gate import opens_to
 from heatfleet.api.problems import problem_responses
 from heatfleet.api.report_body import CSV_COLUMNS, DetailedCell, csv_body, etag, json_body
@@ -107,7 +107,7 @@ async def report_temperature(request: Request) -> Response:
 
 async def _respond(request: Request, metric: Metric | None) -> Response:
     turns: Turns = request.state.turns
-    return await turns.take(partial(_answer, request, metric), partial(_gone, request))
+    return await turns.take(partial(_answer, request, metric), partial(_gone, request), caller_of(request).who)
 
 
 async def _gone(request: Request) -> None:

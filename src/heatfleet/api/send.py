@@ -105,6 +105,8 @@ async def send(
 
     Of an array each good order is sent, and each other one is named by its index; nothing is sent when none is good.
     """
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise BadQuery("Idempotency-Key", "Idempotency-Key may be given once only")
     commands = cast("Services", request.state.services).commands
     orders = await judge_orders(request, orders)
     by, wanted = actor_of(request), list(orders.wanted.values())

@@ -8,6 +8,7 @@ nobody waits for any more is not reckoned, or no further.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -15,7 +16,7 @@ from typing import TypeVar
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from heatfleet.errors import Overloaded, StoreUnavailable
+from heatfleet.errors import Overloaded, StoreUnavailable, TooMany
 from heatfleet.ingest import Ingest
 from heatfleet.storage.base import Patience
 
@@ -40,19 +41,26 @@ class Turns:
         self._closing = closing
         self._places = asyncio.Semaphore(PLACES)
         self._asked = 0
+        self._asked_by: Counter[str | None] = Counter()
 
-    async def take(self, work: Callable[[Patience], T], gone: Callable[[], Awaitable[object]]) -> T:
+    async def take(
+        self, work: Callable[[Patience], T], gone: Callable[[], Awaitable[object]], who: str | None = None
+    ) -> T:
         """Wait for a place, and do the work there in a thread; ``gone`` ends when the caller has hung up.
 
-        Raises ``Overloaded`` when too many wait, ``ReportTooSlow`` at the deadline, ``ClientDisconnect`` when the
-        caller has gone, ``StoreUnavailable`` when the server stops. The work's patience is over then.
+        Of one caller, ``who``, half as many may wait. Raises ``TooMany`` for one more, ``Overloaded`` when too many
+        wait, ``ReportTooSlow`` at the deadline, ``ClientDisconnect`` when the caller has gone, ``StoreUnavailable``
+        when the server stops. The work's patience is over then.
         """
+        if who is not None and self._asked_by[who] >= WAITING_MAX // 2:
+            raise TooMany("too many reports of this key wait; ask again later", retry_after_s=2)
         if self._asked >= PLACES + WAITING_MAX:
             raise Overloaded("too many reports wait; ask again later", retry_after_s=2)
         patience = Patience()
         turn = asyncio.ensure_future(self._turn(work, patience))
         hung_up, stops = asyncio.ensure_future(gone()), asyncio.ensure_future(self._stop())
         self._asked += 1
+        self._asked_by[who] += 1
         try:
             await asyncio.wait((turn, hung_up, stops), timeout=self._report_s, return_when=asyncio.FIRST_COMPLETED)
             if turn.done():
@@ -67,6 +75,8 @@ class Turns:
             raise AssertionError
         finally:
             self._asked -= 1
+            self._asked_by[who] -= 1
+            self._asked_by += Counter()  # leaves out those of whom none waits
             patience.end()
             for one in (turn, hung_up, stops):
                 one.add_done_callback(_look_at)

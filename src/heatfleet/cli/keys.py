@@ -116,6 +116,11 @@ def _bounds(scopes: frozenset[Scope], device_prefix: str | None, product_prefix:
     )
     if any(bounds) and scopes & {"admin", "metrics"}:
         raise typer.BadParameter("admin and metrics are about all devices: leave them out, or the prefixes")
+    if bounds.product_prefix and not bounds.device_prefix and "ingest" in scopes:
+        raise typer.BadParameter(
+            "who sends messages says itself of which product a device is: --product-prefix would bind nobody; "
+            "give --device-prefix too, or leave out ingest"
+        )
     return bounds
 
 

@@ -4,8 +4,8 @@
 ``refusals``   orders that were refused, on their way into the audit trail
 """
 
-from heatfleet.commands.desk import UNKNOWN_ORDER, CommandDesk, Outcome
+from heatfleet.commands.desk import UNKNOWN_ORDER, CommandDesk, Outcome, told
 from heatfleet.commands.listener import WAITING_MAX, Listener
-from heatfleet.commands.refusals import NOTES_MAX
+from heatfleet.commands.refusals import NOTES_MAX, NOTES_PER_MIN
 
-__all__ = ["NOTES_MAX", "UNKNOWN_ORDER", "WAITING_MAX", "CommandDesk", "Listener", "Outcome"]
+__all__ = ["NOTES_MAX", "NOTES_PER_MIN", "UNKNOWN_ORDER", "WAITING_MAX", "CommandDesk", "Listener", "Outcome", "told"]

@@ -130,8 +130,7 @@ class CommandDesk:
         try:
             records = await self._in_ledger(self._ledger.accept_many, commands, by=by, idempotency_key=idempotency_key)
         except KeyReused:
-            for device_id, switch in orders:
-                self.note_refused(device_id, switch=switch, by=by, slug="key-reused")
+            self.note_refused(*told(orders), by=by, slug="key-reused")
             raise
         new = sum(record.command is command for command, record in zip(commands, records, strict=True))
         self._count("accepted", new)
@@ -144,13 +143,12 @@ class CommandDesk:
             sent |= await asyncio.shield(task)
         return [sent.get(record.command.command_id, record) for record in records]
 
-    def note_refused(self, device_id: str, *, switch: bool | None, by: Actor, slug: str) -> None:
+    def note_refused(self, device_id: str, detail: str, *, by: Actor, slug: str) -> None:
         """Have it noted, soon, that an order was refused with this problem: it never fails, and nobody waits for it.
 
-        ``switch`` is ``None``, and ``device_id`` empty, where it was not looked at.
+        ``detail`` is ``on`` or ``off``, or of many orders their number; ``device_id`` is empty then.
         """
         self._count("refused", 1)
-        detail = {True: "on", False: "off", None: ""}[switch]
         self._refusals.note(AuditEntry(self._clock(), by, "order", device_id, detail, result=slug))
 
     async def command(self, command_id: str) -> CommandRecord:
@@ -239,3 +237,11 @@ class CommandDesk:
     async def _in_ledger(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         work = self._ledger_thread.submit(call, *args, **kwargs)
         return await asyncio.wrap_future(work)
+
+
+def told(orders: Sequence[tuple[str, bool]]) -> tuple[str, str]:
+    """Device and detail of a line in the audit trail about refused orders: of many, their number."""
+    if len(orders) > 1:
+        return "", f"{len(orders)} orders"
+    [(device_id, switch)] = orders
+    return device_id, "on" if switch else "off"

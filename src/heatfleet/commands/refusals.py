@@ -1,6 +1,6 @@
 """Orders that were refused, on their way into the audit trail: nobody waits for it, and it fails nobody."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -10,6 +10,8 @@ import structlog
 from heatfleet.domain.access import AuditEntry
 from heatfleet.errors import HeatfleetError
 
+NOTES_PER_MIN = 60
+"""Of one actor; what is above is only counted, as refused orders could fill the disk for ever."""
 NOTES_MAX = 1_000
 """Refused orders that may wait to be noted; it takes the disk one sync to note them all."""
 
@@ -27,6 +29,8 @@ class Refusals:
         self._executor = executor
         self._write = write
         self._waiting: deque[AuditEntry] = deque()
+        self._noted: Counter[str] = Counter()
+        self._minute = 0
         self._dropped = 0
         self._under_way = False
 
@@ -35,7 +39,11 @@ class Refusals:
 
     def note(self, entry: AuditEntry) -> None:
         """Have it written, soon; called on the event loop."""
-        if len(self._waiting) >= NOTES_MAX:
+        if entry.at_ms // 60_000 != self._minute:
+            self._noted.clear()
+            self._minute = entry.at_ms // 60_000
+        self._noted[entry.actor.name] += 1
+        if len(self._waiting) >= NOTES_MAX or self._noted[entry.actor.name] > NOTES_PER_MIN:
             self._dropped += 1
             return
         self._waiting.append(entry)

@@ -9,7 +9,7 @@ from typing import Any, cast
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from heatfleet.access import Caller
+from heatfleet.access import KEY_ENDED, Caller
 from heatfleet.api.decode import Batch
 from heatfleet.api.decoders import Decoders
 from heatfleet.api.door.guard import Guard
@@ -17,7 +17,7 @@ from heatfleet.api.door.heads import HEAD_BYTES_MAX, REQUEST_LINE, Plain
 from heatfleet.api.form import decode
 from heatfleet.api.gate import Gate
 from heatfleet.api.message import IN_LOOP_BYTES_MAX
-from heatfleet.errors import BadMessage, Refused, TooMany
+from heatfleet.errors import BadMessage, HeatfleetError, NotAllowed, Refused, TooMany
 from heatfleet.wiring import Services
 
 
@@ -39,6 +39,7 @@ class Door(Guard):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         services: Services = app_state["services"]
+        self._access = services.access
         self._ingest, self._clock, self._oldest_ms = services.ingest, services.clock, services.store.oldest_ms
         self._decoders: Decoders = app_state["decoders"]
         self._heads, self._gate = self._hall.heads, cast("Gate", app_state["gate"])
@@ -131,6 +132,12 @@ class Door(Guard):
         if self._missing > 0:
             return
         pieces, self._pieces, self._plain = self._pieces, [], None
+        if not self._access.still_knows(plain.caller):
+            self._give_room_back()
+            self._deny(NotAllowed("bad-key", KEY_ENDED))
+            if rest:
+                self._cut(rest)
+            return
         if plain.length > IN_LOOP_BYTES_MAX:
             self._owed.append(None)
             self.due_s = inf
@@ -148,9 +155,10 @@ class Door(Guard):
         self._give_room_back()
         self._owed.pop()
         if isinstance(result, Batch):
-            caller.count_messages(result.messages)
+            caller.count_messages(result.messages, len(result.rejected))
             self._accept(result, caller.who)
         else:
+            caller.count_messages(0, 1)
             self._deny(result)
 
     def _take(self, body: bytes, plain: Plain) -> None:
@@ -163,9 +171,10 @@ class Door(Guard):
         except TooMany as error:
             self._deny(error)
         except BadMessage as error:
+            caller.count_messages(0, 1)
             self._deny(self._ingest.refusal() or error)
         else:
-            caller.count_messages(batch.messages)
+            caller.count_messages(batch.messages, len(batch.rejected))
             self._accept(batch, caller.who)
 
     def _accept(self, batch: Batch, who: str | None) -> None:
@@ -182,7 +191,7 @@ class Door(Guard):
         else:
             self._in_turn(self._hall.answered(batch, self._metrics))
 
-    def _deny(self, error: BadMessage | Refused) -> None:
+    def _deny(self, error: HeatfleetError) -> None:
         self._in_turn(self._hall.refused(error, self._metrics))
 
     def _in_turn(self, answer: bytes) -> None:

@@ -18,7 +18,7 @@ from heatfleet.api.message import PATH, answer_to, count
 from heatfleet.api.problem_table import PROBLEMS
 from heatfleet.api.problems import answer, answer_error, slug_of, spread_s
 from heatfleet.api.watch import UNKNOWN_ROUTE
-from heatfleet.errors import BadMessage, Refused
+from heatfleet.errors import HeatfleetError, Refused
 from heatfleet.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -94,12 +94,12 @@ class Hall(ServerState):
         count(metrics, batches)
         metrics.http_answers.labels(PATH, "200").inc(len(batches))
 
-    def refused(self, error: BadMessage | Refused, metrics: Metrics) -> bytes:
+    def refused(self, error: HeatfleetError, metrics: Metrics) -> bytes:
         """The answer to a plain request of which nothing is stored; it is counted.
 
         One that comes too soon must cost less than one that is taken, or too many would leave no time for any.
         """
-        if isinstance(error, BadMessage):
+        if not isinstance(error, Refused):
             metrics.rejected.labels(slug_of(error)).inc()
             return self._counted(answer_error(error), PATH, metrics)
         if not self._refused:
