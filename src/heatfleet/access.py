@@ -43,22 +43,23 @@ class Budget:
 
     def __init__(self, per_s: float, *, at_once: float) -> None:
         self._per_s, self._at_once = per_s, at_once
-        self._left = at_once if per_s else 1.0
+        self.left = at_once if per_s else 1.0
+        """How much may be taken at once; below 1 nothing, unless ``wait_s`` finds that more was earned since."""
         self._as_of_s = time.monotonic()
 
     def wait_s(self) -> float:
-        """How long to wait before something may be taken: 0 for not at all. Cheap: asked for every message."""
-        if self._left >= 1:
+        """How long to wait before something may be taken: 0 for not at all."""
+        if self.left >= 1:
             return 0.0
         now_s = time.monotonic()
-        self._left = min(self._at_once, self._left + (now_s - self._as_of_s) * self._per_s)
+        self.left = min(self._at_once, self.left + (now_s - self._as_of_s) * self._per_s)
         self._as_of_s = now_s
-        return 0.0 if self._left >= 1 else (1 - self._left) / self._per_s
+        return 0.0 if self.left >= 1 else (1 - self.left) / self._per_s
 
     def take(self, amount: int) -> None:
         """Take so many."""
         if self._per_s:
-            self._left -= amount
+            self.left -= amount
 
 
 class Caller:
@@ -98,7 +99,7 @@ class Caller:
 
     def check_messages(self) -> None:
         """Raise ``TooMany`` when it has sent more messages than its limit; asked before a body is looked at."""
-        if wait_s := self.messages.wait_s():
+        if self.messages.left < 1 and (wait_s := self.messages.wait_s()):
             raise TooMany("this key has sent more messages than its limit; send these again later", ceil(wait_s))
 
     def count_messages(self, good: int, bad: int) -> None:

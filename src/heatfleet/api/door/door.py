@@ -165,7 +165,8 @@ class Door(Guard):
         """One whole request."""
         caller = plain.caller
         try:
-            caller.check_messages()
+            if caller.messages.left < 1:  # looked at here, as a call would be another for every message
+                caller.check_messages()
             now_ms = self._clock()
             batch = decode(body, plain.form, now_ms, self._oldest_ms(now_ms))
         except TooMany as error:
