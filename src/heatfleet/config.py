@@ -228,15 +228,12 @@ def load_settings(**overrides: str | float | None) -> Settings:
 def where_from(settings: Settings) -> list[Origin]:
     """Each of the settings that ``load_settings`` gave, with where its value came from."""
     return [
-        Origin(name, variable(name), _shown(settings, name), source)
+        # A key is nobody's to read from a screen.
+        Origin(
+            name, variable(name), "(set)" if name == "api_key" and settings.api_key else getattr(settings, name), source
+        )
         for name, source in settings._sources.items()  # noqa: SLF001
     ]
-
-
-def _shown(settings: Settings, name: str) -> str | float:
-    """The value of a setting as people may see it."""
-    value: str | float = getattr(settings, name)
-    return "(set)" if name == "api_key" and value else value
 
 
 def variable(name: str) -> str:
