@@ -50,7 +50,11 @@ def test_a_failing_store_is_not_ready() -> None:
     @app.middleware("http")
     async def give_services(request: Request, call_next: Any) -> Response:
         request.state.services = SimpleNamespace(
-            store=Failing(), ingest=FailingIngest(), metrics=Metrics(), clock=lambda: 0
+            store=Failing(),
+            ingest=FailingIngest(),
+            access=SimpleNamespace(trouble=None),
+            metrics=Metrics(),
+            clock=lambda: 0,
         )
         answer: Response = await call_next(request)
         return answer
