@@ -23,7 +23,7 @@ run: .venv/run-installed ## start a simulated fleet and the service; Ctrl-C leav
 install: .venv/dev-installed ## put the service and its tools into .venv
 
 test: .venv/dev-installed ## run every test but the soak
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not soak" $(ARGS)
 
 check: .venv/dev-installed ## lint, types, and the rules of the house
 	$(BIN)/ruff check

@@ -160,13 +160,12 @@ def test_address_that_is_not_of_this_machine(run: Run) -> None:
 def test_serve_needs_a_key_where_others_can_reach_it(run: Run, running: Callable[..., Running]) -> None:
     """Without one it does not start, and says the two commands that mend it; typed as they stand, they do."""
     port = free_port()
-    refused = run("serve", "--host", "0.0.0.0", "--port", port)
-    mends = [
-        line.split()[2:] for line in refused.err.splitlines() if "heatfleet keys" in line or "heatfleet serve" in line
-    ]
+    started = running("serve", "--host", "0.0.0.0", "--port", port)
+    code, told = started.process.wait(WAIT_S), started.err.read_text()
+    mends = [line.split()[2:] for line in told.splitlines() if "heatfleet keys" in line or "heatfleet serve" in line]
 
-    assert 78 == refused.code
-    assert "0.0.0.0 can be reached by other machines" in refused.err
+    assert 78 == code
+    assert "0.0.0.0 can be reached by other machines" in told
     assert ["keys", "serve"] == [mend[0] for mend in mends]
 
     key = run(*mends[0]).out.strip()
