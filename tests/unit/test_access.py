@@ -159,6 +159,7 @@ async def test_keys_may_be_required_from_the_start(ring: KeyRing) -> None:
         "Bearer heat_é",
         "Bearer " + "x" * 10_000,
     ],
+    ids=range(9),
 )
 async def test_what_is_no_key_of_ours_is_refused(ring: KeyRing, credentials: str) -> None:
     """Whatever it is, and in words that do not repeat it."""
