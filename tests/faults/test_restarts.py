@@ -108,7 +108,8 @@ def test_long_reports_and_streams_do_not_keep_it(start_server: Callable[..., Run
         assert 200 == server.post(message()).status_code
         began_s = time.monotonic()
         server.process.terminate()
-        statuses = {wire.answer().status for wire in reports}
+        # One that the server had not begun to read may be closed without a word, like any idle connection.
+        statuses = {wire.answer().status for wire in reports if not wire.is_closed()}
         for wire in streams:
             assert b"200 OK" in wire.socket.recv(65536)
             while wire.socket.recv(65536):
@@ -116,6 +117,7 @@ def test_long_reports_and_streams_do_not_keep_it(start_server: Callable[..., Run
 
     assert 0 == server.process.wait(CI_PATIENCE * LEAVE_S)
     figure("L1", "20 long reports and 20 streams: gone after (s)", time.monotonic() - began_s)
+    assert statuses
     assert {200, 503} >= statuses
 
 
