@@ -7,7 +7,7 @@ A test asks for the fixture ``figure`` and says each figure once, with the row o
         figure("D1", "ready again, p95 (s)", 0.94)
 
 Figures of a test that failed are marked so. ``--figures NAME`` also writes the table to ``NAME.md``, and with the same
-content for machines to ``NAME.json``, both with date and machine: `make soak ARGS="--figures benchmarks/results/soak"`.
+content for machines to ``NAME.json``, both with date and machine: `make soak ARGS="--figures benchmarks/soak/<date>"`.
 """
 
 import json
