@@ -21,13 +21,13 @@ from heatfleet.storage.base import KeyRing
 
 REFRESH_S = 1.0
 UNREAD_S = 10.0
+"""When keys could not be read for so long, the server counts as not ready."""
 BAD_MESSAGE = 10
+"""How many messages of a limit a refused one counts for."""
 NOTE_USE_S = 60.0
 WRONG_KEYS_PER_MIN = 20
 """How many wrong keys one address may show before it is told to wait; a right key is never made to wait by it."""
 _ADDRESSES_MAX = 10_000
-
-KEY_ENDED = "this key has ended while the request was under way; nothing of it was taken"
 
 log = structlog.get_logger(__name__)
 
@@ -209,7 +209,7 @@ class Access:
     def expect_still(self, caller: Caller) -> None:
         """Raise ``NotAllowed`` if one who was let in earlier would not be let in now."""
         if not self.still_knows(caller):
-            raise NotAllowed("bad-key", KEY_ENDED)
+            raise NotAllowed("bad-key", "this key has ended while the request was under way; nothing of it was taken")
 
     def still_knows(self, caller: Caller) -> bool:
         """Whether one who was let in earlier would be let in now."""

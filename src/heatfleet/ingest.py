@@ -25,6 +25,7 @@ COMMIT_READINGS_MAX = 100_000
 COMMIT_REQUESTS_MAX = 1024
 """One commit takes no more than this (or one request alone), so that none lasts long."""
 FEW_READINGS = 8
+"""As many as a usual message may have, and a few more."""
 STUCK_S = 2.0
 """A commit that runs longer means a locked or dying disk: new readings are refused until it ends."""
 TROUBLE_S = 30.0

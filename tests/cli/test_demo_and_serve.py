@@ -175,3 +175,12 @@ def test_serve_needs_a_key_where_others_can_reach_it(run: Run, running: Callable
     assert 77 == run("report", HEATFLEET_PORT=str(port)).code
     assert 0 == run("report", HEATFLEET_PORT=str(port), HEATFLEET_API_KEY=key).code
     assert 0 == server.stop(signal.SIGINT)
+
+
+def test_demo_asks_for_the_key_of_a_store_that_has_keys(run: Run) -> None:
+    """At once, where every message of its fleet would be refused."""
+    assert 0 == run("keys", "create", "--name", "x", "--scope", "admin").code
+    refused = run("demo", "--port", free_port())
+
+    assert 78 == refused.code
+    assert "HEATFLEET_API_KEY" in refused.err

@@ -283,3 +283,12 @@ def test_a_replaced_key_that_is_still_used_is_warned_of(run: Run) -> None:
 
     assert silent == []
     assert warning.startswith(f"{key.key_id} (gateway lyon) was replaced by {new.key_id} and is still used: give")
+
+
+def test_a_product_alone_does_not_bind_who_sends(run: Run) -> None:
+    """Messages say themselves of which product a device is: such a key would be bound to nothing."""
+    asked = ("keys", "create", "--name", "x", "--product-prefix", "p")
+
+    assert 2 == run(*asked, "--scope", "ingest").code
+    assert 0 == run(*asked, "--scope", "report").code
+    assert 0 == run(*asked, "--scope", "ingest", "--device-prefix", "fr-").code

@@ -31,7 +31,10 @@ def actor_of(request: Request) -> Actor:
 
 async def expect_own(request: Request, device_ids: Sequence[str]) -> None:
     """Raise ``NotFound`` if one of the devices is not the caller's: as if nobody had heard of it."""
-    if await _foreign(request, device_ids):
+    if caller_of(request).bounds is None:
+        return
+    foreign = await asyncio.to_thread(_foreign, request, device_ids)
+    if foreign:
         raise NotFound(UNKNOWN_DEVICE)
 
 
@@ -45,7 +48,8 @@ async def judge_orders(request: Request, orders: Orders) -> Orders:
     try:
         _services(request).access.expect_still(caller)
         caller.expect("command:bulk" if orders.is_bulk else "command")
-        foreign = await _foreign(request, [device_id for device_id, _ in orders.wanted.values()])
+        device_ids = [device_id for device_id, _ in orders.wanted.values()]
+        foreign = await asyncio.to_thread(_foreign, request, device_ids) if caller.bounds is not None else set()
         if foreign and not orders.is_bulk:
             raise NotFound(UNKNOWN_DEVICE)
         caller.take_orders(len(orders.wanted))
@@ -68,26 +72,21 @@ def _note(request: Request, orders: Sequence[tuple[str, bool]], error: Heatfleet
         commands.note_refused(*told(orders), by=actor_of(request), slug=slug_of(error))
 
 
-async def _foreign(request: Request, device_ids: Sequence[str]) -> set[str]:
-    """Those of the devices that are not the caller's."""
-    caller, services = caller_of(request), _services(request)
-    if caller.bounds is None:
+def _foreign(request: Request, device_ids: Sequence[str]) -> set[str]:
+    """Those of the devices that are not the caller's; the store is asked for their products where these matter."""
+    bounds = caller_of(request).bounds
+    if bounds is None:
         return set()
-    products = await asyncio.to_thread(services.store.products, device_ids) if caller.bounds.product_prefix else {}
-    return {device_id for device_id in device_ids if not caller.covers(device_id, products.get(device_id))}
+    products = _services(request).store.products(device_ids) if bounds.product_prefix else {}
+    return {device_id for device_id in device_ids if not bounds.covers(device_id, products.get(device_id))}
 
 
 def expect_own_figures(request: Request, question: Question) -> None:
     """Raise unless the caller may see these figures: ``NotAllowed`` for those of the whole fleet, else ``NotFound``."""
-    bounds, services = caller_of(request).bounds, _services(request)
-    if bounds is None:
-        return
-    if question.device_id is not None:
-        products = services.store.products([question.device_id]) if bounds.product_prefix else {}
-        if not bounds.covers(question.device_id, products.get(question.device_id)):
-            raise NotFound(UNKNOWN_DEVICE)
-    else:
+    if question.device_id is None:
         expect_own_product(request, question.product_id)
+    elif _foreign(request, [question.device_id]):
+        raise NotFound(UNKNOWN_DEVICE)
 
 
 def expect_own_product(request: Request, product_id: str | None) -> None:

@@ -47,13 +47,11 @@ class Gate:
         caller = self.access.knows(headers.get("authorization"))
         return caller if caller is not None and caller.key.may(scope) else None
 
-    def admit(self, headers: Headers, address: str, scope: Scope) -> Caller:
-        """Who calls; raises ``NotAllowed``, and ``TooMany`` for one who tries wrong keys."""
+    def admit(self, headers: Headers, address: str) -> Caller:
+        """Who calls, whatever for; raises ``NotAllowed``, and ``TooMany`` for one who tries wrong keys."""
         if objection := self._objection(headers):
             raise objection
-        caller = self.access.admit(headers.get("authorization"), address)
-        caller.expect(scope)
-        return caller
+        return self.access.admit(headers.get("authorization"), address)
 
     def _objection(self, headers: Headers) -> NotAllowed | None:
         is_open = self.access.is_open
@@ -92,14 +90,14 @@ class GatedRoute(APIRoute):
             gate: Gate = scope["state"]["gate"]
             client = scope["client"]
             headers, address = Headers(scope=scope), client[0] if client else ""
+            caller = scope["state"]["caller"] = gate.admit(headers, address)
             try:
-                scope["state"]["caller"] = gate.admit(headers, address, self.needs)
+                caller.expect(self.needs)
             except NotAllowed as error:
-                if error.kind == "missing-scope" and scope["method"] == "POST":
+                if scope["method"] == "POST":
                     # It was about to order something. What, is not looked at.
                     services: Services = scope["state"]["services"]
-                    by = gate.access.admit(headers.get("authorization"), address).actor(address)
-                    services.commands.note_refused("", "", by=by, slug=error.kind)
+                    services.commands.note_refused("", "", by=caller.actor(address), slug=error.kind)
                 raise
         await super().handle(scope, receive, send)
 

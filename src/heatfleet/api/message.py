@@ -50,7 +50,8 @@ class PostMessage:
         if scope["method"] != "POST":
             raise BadRequest("method-not-allowed", "the method must be POST", {"Allow": "POST"})
         headers, gate = Headers(scope=scope), cast("Gate", scope["state"]["gate"])
-        caller = gate.admit(headers, scope["client"][0] if scope["client"] else "", "ingest")
+        caller = gate.admit(headers, scope["client"][0] if scope["client"] else "")
+        caller.expect("ingest")
         form = body_form(headers, caller.bounds)
         caller.check_messages()
         services.ingest.check()

@@ -9,7 +9,7 @@ from typing import Any, cast
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from heatfleet.access import KEY_ENDED, Caller
+from heatfleet.access import Caller
 from heatfleet.api.decode import Batch
 from heatfleet.api.decoders import Decoders
 from heatfleet.api.door.guard import Guard
@@ -132,9 +132,11 @@ class Door(Guard):
         if self._missing > 0:
             return
         pieces, self._pieces, self._plain = self._pieces, [], None
-        if not self._access.still_knows(plain.caller):
+        try:
+            self._access.expect_still(plain.caller)
+        except NotAllowed as error:
             self._give_room_back()
-            self._deny(NotAllowed("bad-key", KEY_ENDED))
+            self._deny(error)
             if rest:
                 self._cut(rest)
             return
