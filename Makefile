@@ -51,7 +51,8 @@ audit: .venv/dev-installed ## ask for known weaknesses of the libraries, and lis
 
 lock: .venv/dev-installed ## write the lock files anew from pyproject.toml
 	$(COMPILE) $(UPGRADE) --output-file requirements.lock
-	$(COMPILE) $(UPGRADE) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) $(UPGRADE) --extra google --extra postgresql --constraints requirements.lock --output-file requirements-cloud.lock
+	$(COMPILE) $(UPGRADE) --group dev --all-extras --constraints requirements-cloud.lock --output-file requirements-dev.lock
 
 clean: ## remove .venv, caches and build output; data stays
 	rm -rf .venv build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
