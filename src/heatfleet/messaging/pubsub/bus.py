@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 import msgspec
@@ -127,13 +128,7 @@ class PubSubBus:
 
     async def _send(self, commands: Sequence[Command], timeout_s: float) -> BusUnavailable | None:
         """One request; ``None`` once Pub/Sub has the orders, ``_MAY_GO_BY`` for what is worth another try."""
-        request = _PublishRequest(topic=self._address.path)
-        for command in commands:
-            request.messages.add(
-                data=msgspec.json.encode(command.message()),
-                attributes=command.attributes(),
-                ordering_key=command.device_id,
-            )
+        request = request_of(self._address.path, commands)
         try:
             publish = await self._connected()
             await publish(request, timeout=timeout_s, metadata=self._metadata)
@@ -177,3 +172,15 @@ class PubSubBus:
             if now_s - self._told_s.get(str(refusal), -TELL_AGAIN_S) >= TELL_AGAIN_S:
                 self._told_s[str(refusal)] = now_s
                 log.warning("Pub/Sub does not take orders", reason=str(refusal), last_words=last_words)
+
+
+def request_of(topic: str, commands: Sequence[Command]) -> Any:
+    """What is sent to Pub/Sub: a protobuf ``PublishRequest`` with a message for each order."""
+    request = _PublishRequest(topic=topic)
+    for command in commands:
+        request.messages.add(
+            data=msgspec.json.encode(command.message()),
+            attributes=command.attributes(),
+            ordering_key=command.device_id,
+        )
+    return request
