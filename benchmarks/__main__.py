@@ -6,7 +6,7 @@ import signal
 import sys
 from dataclasses import asdict
 
-from benchmarks import batch, beside, day, growth, report, rollup, single, start
+from benchmarks import batch, beside, day, growth, publish, report, rollup, single, start
 from benchmarks.options import Options
 from benchmarks.results import Result, Unmeasurable, save
 
@@ -17,6 +17,7 @@ OWN = {
     "report": report.measure,
     "start": start.measure,
     "growth": growth.measure,
+    "publish": publish.measure,
 }
 PEERS = {
     "peers-single": beside.measure_single,

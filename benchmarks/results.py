@@ -22,6 +22,7 @@ ORDER = (
     "report",
     "start",
     "growth",
+    "publish",
     "peers-single",
     "peers-batch",
     "peers-mixed",
