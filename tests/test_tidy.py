@@ -44,8 +44,11 @@ ROOMS = {  # Each room, from the innermost out, and the rooms it may import from
 }
 VENDORS = {  # A library, and the only rooms that import it.
     "apsw": "storage.sqlite",
-    "pyarrow": "storage.sqlite",
+    "pyarrow": "storage.sqlite storage.bigquery",
     "google": "storage.bigquery messaging.pubsub*",
+    "grpc": "storage.bigquery messaging.pubsub*",
+    "psycopg": "storage.postgresql",
+    "psycopg_pool": "storage.postgresql",
     "fastapi": "api",
     "starlette": "api",
     "typer": "cli",

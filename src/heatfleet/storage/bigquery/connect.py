@@ -1,0 +1,54 @@
+"""Google's clients for an address: with the credentials of the environment, or with none on this machine."""
+
+from pathlib import Path
+
+import google.auth.credentials
+import google.auth.exceptions
+import grpc
+from google.api_core.client_options import ClientOptions
+from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWriteClient
+from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
+
+from heatfleet.errors import SetupError
+from heatfleet.storage.bigquery.address import Address
+
+MESSAGE_BYTES_MAX = 20 * 1024 * 1024
+"""gRPC takes 4 MiB unless told; an answer that names bad rows may be longer."""
+SCHEMA_FOLDER = Path(__file__).with_name("schema")
+
+_NO_CREDENTIALS = (
+    "Google's credentials are missing: on Google Cloud give the service an account, elsewhere set "
+    "GOOGLE_APPLICATION_CREDENTIALS to a key file or run: gcloud auth application-default login"
+)
+
+
+def query_client(address: Address) -> bigquery.Client:
+    """For queries and tables; a bare table name in SQL means one of the dataset. ``SetupError`` without credentials."""
+    config = bigquery.QueryJobConfig(default_dataset=f"{address.project}.{address.dataset}")
+    if address.rest is None:
+        try:
+            return bigquery.Client(address.project, default_query_job_config=config)
+        except google.auth.exceptions.DefaultCredentialsError:
+            raise SetupError(_NO_CREDENTIALS) from None
+    return bigquery.Client(
+        address.project,
+        credentials=google.auth.credentials.AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        default_query_job_config=config,
+        client_options=ClientOptions(api_endpoint=f"http://{address.rest}"),
+    )
+
+
+def write_client(address: Address) -> BigQueryWriteClient:
+    """For appends. ``SetupError`` without credentials."""
+    options = [
+        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ]
+    if address.grpc is None:
+        try:
+            return BigQueryWriteClient()
+        except google.auth.exceptions.DefaultCredentialsError:
+            raise SetupError(_NO_CREDENTIALS) from None
+    channel = grpc.insecure_channel(address.grpc, options)
+    return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
