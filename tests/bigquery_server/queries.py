@@ -71,7 +71,7 @@ def write_where_a_job_says() -> None:
 
 
 def give_parameters_to_scripts() -> None:
-    """They were bound in single statements only. And what breaks is a 400, since clients repeat a 500 for ten minutes."""
+    """They were bound in single statements only. What breaks is a 400: clients repeat a 500 for ten minutes."""
     execute = jobs.execute_query_job
 
     async def executed(project: str, job: str, sql: str, query_params: Any, ctx: Any, **words: Any) -> Any:
