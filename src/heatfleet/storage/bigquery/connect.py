@@ -20,10 +20,7 @@ MESSAGE_BYTES_MAX = 20 * 1024 * 1024
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    (
-        "grpc.use_local_subchannel_pool",
-        1,
-    ),  # a new channel is a new connection, and does not wait for an old one's pause
+    ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, and waits for no old one's pause
     ("grpc.keepalive_time_ms", 30_000),  # so that the kernel gives up a connection that nobody acknowledges
 )
 SCHEMA_FOLDER = Path(__file__).with_name("schema")
