@@ -54,6 +54,14 @@ def open_key_ring(url: str, *, writable: bool = True) -> KeyRing:
     return SqliteKeyRing(path, writable=writable)
 
 
+def check_postgresql(url: str) -> FileCheck:
+    """Look at a database for orders and keys whose URL begins with ``postgresql:``, without changing anything."""
+    _is_postgresql(url)
+    from heatfleet.storage.postgresql.check import look  # noqa: PLC0415
+
+    return look(url)
+
+
 def back_up(url: str, folder: Path) -> Backup:
     """Copy the store to a folder that is new or empty, also while a server writes and rolls up.
 
