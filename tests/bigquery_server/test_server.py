@@ -61,7 +61,7 @@ def test_errors_are_errors(client: bigquery.Client, dataset: str) -> None:
         client.query(f"SELECT 1 FROM {dataset}.nowhere").result()
     for sql, why in {
         "SELECT SUM(power_w) FROM {}.readings": "without a filter over column",
-        "SELECT SUM(power_w) FROM {}.readings WHERE measured > CURRENT_TIMESTAMP() OR TRUE": "without a filter over column",
+        "SELECT SUM(power_w) FROM {}.readings WHERE measured > CURRENT_TIMESTAMP() OR TRUE": "without a filter",
         "UPDATE {}.readings SET power_w = 0": "WHERE",
         "DELETE FROM {}.readings": "WHERE",
         "SELECT no_such_column FROM {}.readings WHERE measured > CURRENT_TIMESTAMP()": "no_such_column",
