@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.pubsub_server import PubSubServer
 from tests.serving import RunningServer, clean_environment
 
 # Half of what hypothesis does by itself: `make soak` does twenty times as much.
@@ -60,3 +61,16 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     running = RunningServer(tmp_path_factory.mktemp("shared-server"))
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def _pubsub_process() -> Iterator[PubSubServer]:
+    with PubSubServer() as running:
+        yield running
+
+
+@pytest.fixture
+def pubsub_server(_pubsub_process: PubSubServer) -> Iterator[PubSubServer]:
+    """A Pub/Sub server in good order, shared by tests that give their topics names of their own."""
+    yield _pubsub_process
+    _pubsub_process.mend()
