@@ -119,7 +119,7 @@ class PushServer(RunningServer):
     def __init__(self, folder: Path, certificates: Certificates, *, pause_s: float = 0.2, **settings: Any) -> None:
         self.script = (
             "import os; os.environ['NO_PROXY'] = '127.0.0.1'\n"
-            "from heatfleet.messaging import pubsub_tokens as tokens\n"
+            "from heatfleet.messaging.pubsub import tokens\n"
             f"tokens.CERTS_URL, tokens.PAUSE_S = {certificates.url!r}, {pause_s}\n" + RunningServer.script
         )
         super().__init__(folder, **({"push_audience": AUDIENCE, "push_account": ACCOUNT} | settings))

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from heatfleet.errors import NotAllowed, TokensUnverified
-from heatfleet.messaging import pubsub_tokens
-from heatfleet.messaging.pubsub_tokens import GoogleTokens
+from heatfleet.messaging.pubsub import tokens as module
+from heatfleet.messaging.pubsub.tokens import GoogleTokens
 from tests.google_keys import ACCOUNT, AUDIENCE, Certificates, Key, published
 
 NOW_S = int(time.time())
@@ -27,10 +27,10 @@ def key() -> Key:
 @pytest.fixture
 def certificates(key: Key, monkeypatch: pytest.MonkeyPatch) -> Iterator[Certificates]:
     """Where Google publishes its certificates; they may be asked for again at once."""
-    monkeypatch.setattr(pubsub_tokens, "PAUSE_S", -1.0)
+    monkeypatch.setattr(module, "PAUSE_S", -1.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with published(key) as server:
-        monkeypatch.setattr(pubsub_tokens, "CERTS_URL", server.url)
+        monkeypatch.setattr(module, "CERTS_URL", server.url)
         yield server
 
 
@@ -60,7 +60,7 @@ async def test_a_token_that_was_good_ends(tokens: GoogleTokens, key: Key, monkey
     """That it was found good before does not outlive it."""
     token = key.token(exp=int(time.time()) - 2)  # within what clocks may differ
     await tokens.judge(token)
-    monkeypatch.setattr(pubsub_tokens, "CLOCK_SKEW_S", 0)
+    monkeypatch.setattr(module, "CLOCK_SKEW_S", 0)
 
     await expect_bad(tokens, token)
 
@@ -151,7 +151,7 @@ async def test_made_up_keys_cause_no_storm_of_questions(
     tokens: GoogleTokens, key: Key, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever names a key that nobody knows makes us ask once in a while, not each time."""
-    monkeypatch.setattr(pubsub_tokens, "PAUSE_S", 30.0)
+    monkeypatch.setattr(module, "PAUSE_S", 30.0)
     for number in range(5):
         await expect_bad(tokens, key.token(kid=f"made-up-{number}"))
 
@@ -169,11 +169,11 @@ async def test_certificates_that_cannot_be_had(
     await tokens.judge(key.token())
 
     certificates.status = 404
-    monkeypatch.setattr(pubsub_tokens, "CERTS_S", 0.0)
+    monkeypatch.setattr(module, "CERTS_S", 0.0)
     await tokens.judge(key.token(sub="new"))
     with pytest.raises(TokensUnverified):
         await tokens.judge(Key("second").token())
-    monkeypatch.setattr(pubsub_tokens, "CERTS_S_MAX", 0.0)
+    monkeypatch.setattr(module, "CERTS_S_MAX", 0.0)
     with pytest.raises(TokensUnverified):
         await tokens.judge(key.token(sub="newer"))
 
@@ -192,6 +192,6 @@ async def test_nobody_listens_where_certificates_are(
     tokens: GoogleTokens, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that is refused is no defect either."""
-    monkeypatch.setattr(pubsub_tokens, "CERTS_URL", "http://127.0.0.1:1/certs")
+    monkeypatch.setattr(module, "CERTS_URL", "http://127.0.0.1:1/certs")
     with pytest.raises(TokensUnverified):
         await tokens.judge(key.token())
