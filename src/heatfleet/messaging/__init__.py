@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from heatfleet.errors import SetupError
-from heatfleet.messaging.base import Bus
+from heatfleet.messaging.base import Bus, PushTokens, Subscription
 
 BUSES = ("local:", "pubsub://PROJECT/TOPIC")
 """How the URL of each bus that exists is written."""
@@ -37,3 +37,36 @@ def open_bus(url: str, *, clock: Callable[[], int] = _now_ms) -> Bus:
     except ImportError:
         raise SetupError('HEATFLEET_BUS: Pub/Sub needs Google\'s libraries: pip install "heatfleet[google]"') from None
     return PubSubBus(Address.of(url), clock=clock)
+
+
+def open_push_tokens(*, audience: str, account: str) -> PushTokens | None:
+    """What judges the tokens of Pub/Sub's pushes; ``None`` when neither is given: then nothing is pushed.
+
+    ``SetupError`` if only one is given, or the library is not installed.
+    """
+    if not audience and not account:
+        return None
+    if not audience or not account:
+        raise SetupError("HEATFLEET_PUSH_AUDIENCE and HEATFLEET_PUSH_ACCOUNT: set both, or none")
+    try:
+        from heatfleet.messaging.pubsub.tokens import GoogleTokens  # noqa: PLC0415
+    except ImportError:
+        raise SetupError(
+            'HEATFLEET_PUSH_AUDIENCE: Pub/Sub needs Google\'s libraries: pip install "heatfleet[google]"'
+        ) from None
+    return GoogleTokens(audience=audience, account=account)
+
+
+def open_subscription(name: str, *, bus: str, emulator: str | None = None) -> Subscription:
+    """The subscription of Pub/Sub by this name, ``projects/P/subscriptions/S``, or ``S`` in the project of the bus.
+
+    It connects when it is used; ``emulator`` is ``HOST:PORT`` of a server on this machine. ``SetupError`` for a name
+    that is none.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from heatfleet.messaging.pubsub.address import Subscribed  # noqa: PLC0415
+        from heatfleet.messaging.pubsub.subscription import PubSubSubscription  # noqa: PLC0415
+    except ImportError:
+        raise SetupError('--subscription: Pub/Sub needs Google\'s libraries: pip install "heatfleet[google]"') from None
+    return PubSubSubscription(Subscribed.of(name, bus=bus, emulator=emulator))
