@@ -1,0 +1,135 @@
+"""The BigQuery for tests: Google's own clients work with it, and what BigQuery would refuse it refuses."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pyarrow as pa
+import pytest
+from google.api_core.exceptions import BadRequest, NotFound
+from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
+from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
+
+from tests.bigquery_server.running import PROJECT, Address, BigQueryServer
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+TABLE = """
+CREATE TABLE {dataset}.readings (
+  device_id STRING NOT NULL, at TIMESTAMP NOT NULL, power_w INT64, seen_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP()
+) PARTITION BY TIMESTAMP_TRUNC(at, DAY) CLUSTER BY device_id OPTIONS (require_partition_filter = TRUE)
+"""
+EXTRA_FIELDS = types.StorageError.StorageErrorCode.SCHEMA_MISMATCH_EXTRA_FIELDS
+DEFAULT_VALUE = types.AppendRowsRequest.MissingValueInterpretation.DEFAULT_VALUE
+
+
+@pytest.fixture
+def client(bigquery_server: BigQueryServer, dataset: str) -> Iterator[bigquery.Client]:
+    """Google's client of a server that has the table above."""
+    with bigquery_server.address.client() as client:
+        client.query_and_wait(TABLE.format(dataset=dataset))
+        yield client
+
+
+def batch(*devices: str | None, at: datetime = NOW, power: str = "power_w") -> pa.RecordBatch:
+    """Rows as Arrow, one for each device, with 0 W, 1 W and so on."""
+    times = pa.array([at] * len(devices), pa.timestamp("us", "UTC"))
+    return pa.record_batch({"device_id": pa.array(devices, pa.string()), "at": times, power: range(len(devices))})
+
+
+def request(dataset: str, rows: pa.RecordBatch) -> types.AppendRowsRequest:
+    """An append to the default stream of the table."""
+    return types.AppendRowsRequest(
+        write_stream=f"projects/{PROJECT}/datasets/{dataset}/tables/readings/streams/_default",
+        arrow_rows=types.AppendRowsRequest.ArrowData(
+            writer_schema=types.ArrowSchema(serialized_schema=rows.schema.serialize().to_pybytes()),
+            rows=types.ArrowRecordBatch(serialized_record_batch=rows.serialize().to_pybytes()),
+        ),
+        default_missing_value_interpretation=DEFAULT_VALUE,
+    )
+
+
+def append(address: Address, *requests: types.AppendRowsRequest) -> list[types.AppendRowsResponse]:
+    """The answers to these appends on one connection."""
+    with grpc.insecure_channel(address.grpc) as channel:
+        client = BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))  # type: ignore[no-untyped-call]
+        return list(client.append_rows(iter(requests)))
+
+
+def power_by_device(client: bigquery.Client, dataset: str) -> dict[str, int]:
+    """What is in the table."""
+    rows = client.query_and_wait(f"SELECT device_id, power_w FROM {dataset}.readings WHERE at > TIMESTAMP '2020-01-01'")
+    return {row["device_id"]: row["power_w"] for row in rows}
+
+
+def test_what_is_appended_is_queried(client: bigquery.Client, bigquery_server: BigQueryServer, dataset: str) -> None:
+    """Rows appended as Arrow are there with the answer, and a column that was not sent takes its default."""
+    first, second = request(dataset, batch("a", "b")), request(dataset, batch("c"))
+    second.write_stream = ""  # as the client's own helper sends all but the first
+    answers = append(bigquery_server.address, first, second)
+    assert [0, 0] == [answer.error.code for answer in answers]
+    assert {"a": 0, "b": 1, "c": 0} == power_by_device(client, dataset)
+    sql = f"SELECT COUNTIF(seen_at IS NULL) AS missing FROM {dataset}.readings WHERE at > TIMESTAMP '2020-01-01'"
+    assert [0] == [row["missing"] for row in client.query_and_wait(sql)]
+
+
+def test_bad_rows_are_named_and_refuse_their_batch(
+    client: bigquery.Client, bigquery_server: BigQueryServer, dataset: str
+) -> None:
+    """A required column left out, a day too far away and a column that is not there: nothing of the batch lands."""
+    missing, strayed, extra = append(
+        bigquery_server.address,
+        request(dataset, batch("a", None)),
+        request(dataset, batch("a", at=NOW - timedelta(days=4000))),
+        request(dataset, batch("a", power="volts")),
+    )
+    invalid = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert [(invalid, [1]), (invalid, [0]), (invalid, [])] == [
+        (answer.error.code, [row.index for row in answer.row_errors]) for answer in (missing, strayed, extra)
+    ]
+    cause = types.StorageError.deserialize(extra.error.details[0].value)
+    assert EXTRA_FIELDS == cause.code
+    assert {} == power_by_device(client, dataset)
+
+
+def test_errors_are_errors(client: bigquery.Client, dataset: str) -> None:
+    """What fails raises, whichever way it is asked for, and so does what only BigQuery would refuse."""
+    with pytest.raises(NotFound):
+        client.query_and_wait(f"SELECT 1 FROM {dataset}.nowhere")
+    with pytest.raises(NotFound):
+        client.query(f"SELECT 1 FROM {dataset}.nowhere").result()
+    for sql, why in {
+        "SELECT SUM(power_w) FROM {}.readings": "without a filter over column",
+        "SELECT SUM(power_w) FROM {}.readings WHERE at > CURRENT_TIMESTAMP() OR TRUE": "without a filter over column",
+        "UPDATE {}.readings SET power_w = 0": "WHERE",
+        "DELETE FROM {}.readings": "WHERE",
+        "SELECT no_such_column FROM {}.readings WHERE at > CURRENT_TIMESTAMP()": "no_such_column",
+    }.items():
+        with pytest.raises(BadRequest, match=why):
+            client.query_and_wait(sql.format(dataset))
+
+
+def test_a_script_takes_parameters_and_a_failed_one_changes_nothing(client: bigquery.Client, dataset: str) -> None:
+    """BEGIN, COMMIT and @name work in one script; a script that fails after BEGIN leaves what was there."""
+    values = [
+        bigquery.ScalarQueryParameter("at", "TIMESTAMP", NOW),
+        bigquery.ArrayQueryParameter("devices", "STRING", ["a", "it's @at"]),
+    ]
+    config = bigquery.QueryJobConfig(query_parameters=values, maximum_bytes_billed=10_000_000)
+    insert = f"INSERT INTO {dataset}.readings (device_id, at, power_w) SELECT id, @at, 7 FROM UNNEST(@devices) AS id"
+    client.query_and_wait(f"BEGIN TRANSACTION; {insert}; COMMIT TRANSACTION", job_config=config)
+    assert {"a": 7, "it's @at": 7} == power_by_device(client, dataset)
+    change = f"UPDATE {dataset}.readings SET power_w = 8 WHERE at = @at"
+    with pytest.raises(BadRequest, match="stop here"):
+        client.query_and_wait(f"BEGIN TRANSACTION; {change}; SELECT ERROR('stop here'); COMMIT", job_config=config)
+    assert {"a": 7, "it's @at": 7} == power_by_device(client, dataset)
+    changing = client.query(f"{change} AND device_id = 'a'", job_config=config)
+    changing.result()
+    assert 1 == changing.num_dml_affected_rows
+
+
+def test_timestamps_differ_by_whole_units(client: bigquery.Client) -> None:
+    """TIMESTAMP_DIFF counts whole units, not the boundaries between."""
+    sql = "SELECT TIMESTAMP_DIFF(TIMESTAMP '2026-01-01 01:10:00.9981', TIMESTAMP '2026-01-01 00:50:00', {}) AS it"
+    found = [next(iter(client.query_and_wait(sql.format(unit))))["it"] for unit in ("HOUR", "MINUTE", "MILLISECOND")]
+    assert [0, 20, 1_200_998] == found
