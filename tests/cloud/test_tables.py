@@ -1,0 +1,89 @@
+"""The tables of a BigQuery store, made by Google's client on a local server."""
+
+from collections.abc import Iterator
+
+import pytest
+from google.cloud import bigquery
+
+from heatfleet.errors import SetupError
+from heatfleet.storage.bigquery import setup
+from heatfleet.storage.bigquery.address import Address
+from heatfleet.storage.bigquery.connect import query_client
+from tests.bigquery_server.running import BigQueryServer
+
+
+@pytest.fixture
+def address(bigquery_server: BigQueryServer, dataset: str) -> Address:
+    """A dataset of this test's own, which is not there yet."""
+    with bigquery_server.address.client() as client:
+        client.delete_dataset(dataset)
+    return Address.of(bigquery_server.address.url(dataset))
+
+
+@pytest.fixture
+def client(address: Address) -> Iterator[bigquery.Client]:
+    """Google's client, as the product makes it."""
+    with query_client(address) as client:
+        yield client
+
+
+def states(address: Address, **options: object) -> dict[str, str]:
+    """How each thing was found."""
+    return {step.name: step.state for step in setup.set_up(address, **options)}  # type: ignore[arg-type]
+
+
+def test_tables_are_made_once(address: Address) -> None:
+    """The first run makes the dataset and every table, the second finds them all there."""
+    first, second = states(address), states(address)
+
+    assert list(first) == [address.dataset, *setup.tables()]
+    assert set(first.values()) == {"made"}
+    assert set(second.values()) == {"there"}
+
+
+def test_a_dry_run_makes_nothing(address: Address, client: bigquery.Client) -> None:
+    """It tells what is missing, and leaves it so."""
+    assert set(states(address, dry_run=True).values()) == {"missing"}
+    assert address.dataset not in {one.dataset_id for one in client.list_datasets()}
+
+
+def test_what_is_missing_is_made_good(address: Address, client: bigquery.Client) -> None:
+    """A table that was lost, as the record of the version was, comes back empty; the others are left alone."""
+    setup.create_tables(client, address, "EU")
+    for name in ("arrival", "schema_version"):
+        client.delete_table(f"{address.dataset}.{name}")
+
+    assert {name for name, state in states(address).items() if state == "made"} == {"arrival", "schema_version"}
+    assert setup.version_of(client) == max(setup.scripts())
+
+
+def test_the_version_is_recorded_once(address: Address, client: bigquery.Client) -> None:
+    """However often it is run."""
+    for _ in range(3):
+        setup.create_tables(client, address, "EU")
+    (row,) = client.query("SELECT COUNT(version) AS times, MAX(version) AS newest FROM schema_version").result()
+
+    assert (row["times"], row["newest"]) == (len(setup.scripts()), max(setup.scripts()))
+
+
+def test_a_dataset_stays_where_it_is(address: Address, client: bigquery.Client) -> None:
+    """One in another location than asked for is named, and gets no tables; without a wish any location is fine."""
+    wanted = bigquery.Dataset(f"{address.project}.{address.dataset}")
+    wanted.location = "US"
+    client.create_dataset(wanted)
+    (step,) = setup.set_up(address, location="EU")
+
+    assert (step.state, step.kind) == ("differs", "dataset")
+    assert "it lies in US, not in EU" in step.note
+    assert not list(client.list_tables(address.dataset))
+    assert states(address)[address.dataset] == "there"
+    assert next(setup.set_up(address, location="us")).note == "in US"
+
+
+def test_tables_of_a_newer_program_are_left_alone(address: Address, client: bigquery.Client) -> None:
+    """An older program does not touch them, and says which version they are of."""
+    setup.create_tables(client, address, "EU")
+    client.query("INSERT INTO schema_version (version, made) VALUES (999, CURRENT_TIMESTAMP())").result()
+
+    with pytest.raises(SetupError, match=r"newer Heatfleet \(version 999\)"):
+        states(address)
