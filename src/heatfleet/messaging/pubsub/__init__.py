@@ -1,0 +1,1 @@
+"""Orders through Google Pub/Sub, and what surrounds them there."""
