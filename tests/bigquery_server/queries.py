@@ -1,5 +1,6 @@
 """What is mended in how the emulator runs and refuses queries."""
 
+from contextvars import ContextVar
 from typing import Any
 
 import sqlglot
@@ -37,11 +38,20 @@ def tell_errors_of_jobs_query() -> None:
 
 
 def give_parameters_to_scripts() -> None:
-    """Parameters were bound in single statements only; and what breaks inside is a 400, since clients repeat a 500."""
-    execute = jobs.execute_query_job
+    """Parameters were bound in single statements only, and jobs.query knew no default dataset.
+
+    What breaks inside is a 400, since clients repeat a 500 for ten minutes.
+    """
+    execute, validate = jobs.execute_query_job, jobs._validate_session_id
+    asked: ContextVar[dict[str, Any]] = ContextVar("asked")  # it is not handed on to what executes
+
+    def validated(config: dict[str, Any]) -> None:
+        asked.set(config)
+        validate(config)
 
     async def executed(project: str, job: str, sql: str, values: Any, ctx: Any, **words: Any) -> Any:
         try:
+            sql = jobs._apply_default_dataset(sql, asked.get(), request_project_id=project)
             if values and parameters.is_script(sql):
                 sql, values = parameters.as_literals(sql, values), None
             return await execute(project, job, sql, values, ctx, **words)
@@ -50,6 +60,7 @@ def give_parameters_to_scripts() -> None:
         except Exception as error:
             raise InvalidQueryError(f"{type(error).__name__}: {error}") from error
 
+    jobs._validate_session_id = validated
     jobs.execute_query_job = executed
 
 

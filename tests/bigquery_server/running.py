@@ -14,6 +14,9 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from tests.bigquery_server.append_faults import AppendsOnTheWay
+from tests.bigquery_server.rest_faults import RestOnTheWay
+
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(sys.prefix) / "bigquery-server" / "bin" / "python"
 PROJECT = "heatfleet-tests"
@@ -95,3 +98,35 @@ def bigquery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQue
 def dataset(bigquery_server: BigQueryServer) -> str:
     """A dataset of this test's own."""
     return bigquery_server.dataset()
+
+
+class FaultyBigQuery:
+    """A way to a BigQuery on which things go wrong, when ``appends.switch`` or ``rest.switch`` is set."""
+
+    def __init__(self, beyond: Address) -> None:
+        self.appends = AppendsOnTheWay(beyond.grpc)
+        self.rest = RestOnTheWay(beyond.rest)
+        self.address = Address(f"127.0.0.1:{self.rest.port}", f"127.0.0.1:{self.appends.port}")
+
+    def down(self) -> None:
+        """Cut all connections and refuse new ones."""
+        self.appends.down()
+        self.rest.down()
+
+    def up(self) -> None:
+        """Listen again, at the same address."""
+        self.appends.up()
+        self.rest.up()
+
+    def close(self) -> None:
+        """End it."""
+        self.appends.close()
+        self.rest.close()
+
+
+@pytest.fixture
+def faulty_bigquery(bigquery_server: BigQueryServer) -> Iterator[FaultyBigQuery]:
+    """A way of this test's own to the BigQuery of all."""
+    faulty = FaultyBigQuery(bigquery_server.address)
+    yield faulty
+    faulty.close()

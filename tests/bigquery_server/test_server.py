@@ -1,26 +1,18 @@
 """The BigQuery for tests: Google's own clients work with it, and what BigQuery would refuse it refuses."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import grpc
-import pyarrow as pa
 import pytest
 from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
-from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
-from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
+from google.cloud.bigquery_storage_v1 import types
 
-from tests.bigquery_server.running import PROJECT, Address, BigQueryServer
+from tests.bigquery_server.readings_table import NOW, TABLE, append, batch, power_by_device, request
+from tests.bigquery_server.running import BigQueryServer
 
-NOW = datetime.now(UTC).replace(microsecond=0)
-TABLE = """
-CREATE TABLE {dataset}.readings (
-  device_id STRING NOT NULL, at TIMESTAMP NOT NULL, power_w INT64, seen_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP()
-) PARTITION BY TIMESTAMP_TRUNC(at, DAY) CLUSTER BY device_id OPTIONS (require_partition_filter = TRUE)
-"""
 EXTRA_FIELDS = types.StorageError.StorageErrorCode.SCHEMA_MISMATCH_EXTRA_FIELDS
-DEFAULT_VALUE = types.AppendRowsRequest.MissingValueInterpretation.DEFAULT_VALUE
 
 
 @pytest.fixture
@@ -29,37 +21,6 @@ def client(bigquery_server: BigQueryServer, dataset: str) -> Iterator[bigquery.C
     with bigquery_server.address.client() as client:
         client.query_and_wait(TABLE.format(dataset=dataset))
         yield client
-
-
-def batch(*devices: str | None, at: datetime = NOW, power: str = "power_w") -> pa.RecordBatch:
-    """Rows as Arrow, one for each device, with 0 W, 1 W and so on."""
-    times = pa.array([at] * len(devices), pa.timestamp("us", "UTC"))
-    return pa.record_batch({"device_id": pa.array(devices, pa.string()), "at": times, power: range(len(devices))})
-
-
-def request(dataset: str, rows: pa.RecordBatch) -> types.AppendRowsRequest:
-    """An append to the default stream of the table."""
-    return types.AppendRowsRequest(
-        write_stream=f"projects/{PROJECT}/datasets/{dataset}/tables/readings/streams/_default",
-        arrow_rows=types.AppendRowsRequest.ArrowData(
-            writer_schema=types.ArrowSchema(serialized_schema=rows.schema.serialize().to_pybytes()),
-            rows=types.ArrowRecordBatch(serialized_record_batch=rows.serialize().to_pybytes()),
-        ),
-        default_missing_value_interpretation=DEFAULT_VALUE,
-    )
-
-
-def append(address: Address, *requests: types.AppendRowsRequest) -> list[types.AppendRowsResponse]:
-    """The answers to these appends on one connection."""
-    with grpc.insecure_channel(address.grpc) as channel:
-        client = BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))  # type: ignore[no-untyped-call]
-        return list(client.append_rows(iter(requests)))
-
-
-def power_by_device(client: bigquery.Client, dataset: str) -> dict[str, int]:
-    """What is in the table."""
-    rows = client.query_and_wait(f"SELECT device_id, power_w FROM {dataset}.readings WHERE at > TIMESTAMP '2020-01-01'")
-    return {row["device_id"]: row["power_w"] for row in rows}
 
 
 def test_what_is_appended_is_queried(client: bigquery.Client, bigquery_server: BigQueryServer, dataset: str) -> None:
