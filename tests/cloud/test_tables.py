@@ -1,15 +1,17 @@
 """The tables of a BigQuery store, made by Google's client on a local server."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from google.cloud import bigquery
 
-from heatfleet.errors import SetupError
+from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.bigquery import setup
 from heatfleet.storage.bigquery.address import Address
 from heatfleet.storage.bigquery.connect import query_client
 from tests.bigquery_server.running import BigQueryServer
+from tests.cloud.front import Front
 
 
 @pytest.fixture
@@ -87,3 +89,33 @@ def test_tables_of_a_newer_program_are_left_alone(address: Address, client: bigq
 
     with pytest.raises(SetupError, match=r"newer Heatfleet \(version 999\)"):
         states(address)
+
+
+def test_a_server_that_does_not_answer(address: Address) -> None:
+    """It is said within seconds, to be tried again later."""
+    with pytest.raises(StoreUnavailable, match="BigQuery cannot be reached"):
+        states(replace(address, rest="127.0.0.1:9"))
+
+
+def test_what_may_not_be_done_is_named(address: Address, bigquery_server: BigQueryServer) -> None:
+    """With the permission and the role that has it; the next run goes on from there."""
+    denied = (
+        "Access Denied: Project heatfleet-tests: User does not have bigquery.datasets.create permission in project."
+    )
+    with Front(bigquery_server.address.rest) as front:
+        behind = replace(address, rest=front.address)
+        front.errors = {"POST /bigquery/v2/projects/heatfleet-tests/datasets": (403, denied)}
+        with pytest.raises(SetupError, match=r"bigquery\.datasets\.create is missing; the role roles/bigquery\.dataEd"):
+            states(behind)
+        front.errors = {"POST /bigquery/v2/projects/heatfleet-tests/datasets": (403, "Billing has not been enabled.")}
+        with pytest.raises(SetupError, match="asks for billing"):
+            states(behind)
+        front.errors = {}
+        assert set(states(behind).values()) == {"made"}
+
+
+def test_every_table_is_known_by_name(address: Address, client: bigquery.Client) -> None:
+    """What is told of is what is made."""
+    setup.create_tables(client, address)
+
+    assert {table.table_id for table in client.list_tables(address.dataset)} == set(setup.tables())

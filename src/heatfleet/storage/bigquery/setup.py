@@ -9,6 +9,7 @@ from typing import Literal
 
 from google.api_core import exceptions
 from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from heatfleet.domain.cloud import LOCATION, Step
 from heatfleet.errors import SetupError
@@ -17,6 +18,8 @@ from heatfleet.storage.bigquery.connect import SCHEMA_FOLDER, query_client
 from heatfleet.storage.bigquery.denial import FAILURES, denial
 
 CALL_S = 30.0
+BRIEFLY = DEFAULT_RETRY.with_timeout(2.0)
+"""Somebody looks on: by itself the client tries again for ten minutes."""
 _RECORD = "INSERT INTO schema_version (version, made) VALUES (@version, CURRENT_TIMESTAMP())"
 _VERSION = "SELECT MAX(version) AS version FROM schema_version"
 _find_tables = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE).findall
@@ -35,7 +38,7 @@ def tables() -> list[str]:
 def version_of(client: bigquery.Client) -> int:
     """The version of the tables that are there, 0 if there are none; what Google denies is raised as it comes."""
     try:
-        (row,) = client.query(_VERSION, timeout=CALL_S).result(timeout=CALL_S)
+        (row,) = client.query(_VERSION, timeout=CALL_S, retry=BRIEFLY, job_retry=None).result(timeout=CALL_S)
     except exceptions.NotFound:
         return 0
     return int(row["version"] or 0)
@@ -48,19 +51,19 @@ def create_tables(client: bigquery.Client, address: Address, location: str = LOC
     """
     name = f"{address.project}.{address.dataset}"
     try:
-        dataset = client.get_dataset(name, timeout=CALL_S)
+        dataset = client.get_dataset(name, retry=BRIEFLY, timeout=CALL_S)
     except exceptions.NotFound:
         wanted = bigquery.Dataset(name)
         wanted.location = location
-        dataset = client.create_dataset(wanted, exists_ok=True, timeout=CALL_S)
+        dataset = client.create_dataset(wanted, exists_ok=True, retry=BRIEFLY, timeout=CALL_S)
     known = version_of(client)
     for version, sql in scripts().items():
         if version > known:
-            client.query(sql, location=dataset.location).result()
+            client.query(sql, location=dataset.location, retry=BRIEFLY, job_retry=None).result()
             noted = bigquery.QueryJobConfig(
                 query_parameters=[bigquery.ScalarQueryParameter("version", "INT64", version)]
             )
-            client.query(_RECORD, noted, location=dataset.location).result()
+            client.query(_RECORD, noted, location=dataset.location, retry=BRIEFLY, job_retry=None).result()
 
 
 def set_up(address: Address, *, location: str | None = None, dry_run: bool = False) -> Iterator[Step]:
@@ -99,10 +102,11 @@ _MOVED = "it lies in {}, not in {}: a dataset cannot be moved; name the one it i
 def _location_of(client: bigquery.Client, address: Address) -> str:
     """Where the dataset is, empty if it is not."""
     try:
-        return str(client.get_dataset(f"{address.project}.{address.dataset}", timeout=CALL_S).location)
+        return str(client.get_dataset(f"{address.project}.{address.dataset}", retry=BRIEFLY, timeout=CALL_S).location)
     except exceptions.NotFound:
         return ""
 
 
 def _tables_of(client: bigquery.Client, address: Address) -> set[str]:
-    return {table.table_id for table in client.list_tables(f"{address.project}.{address.dataset}", timeout=CALL_S)}
+    dataset = f"{address.project}.{address.dataset}"
+    return {table.table_id for table in client.list_tables(dataset, retry=BRIEFLY, timeout=CALL_S)}
