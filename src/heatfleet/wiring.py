@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from heatfleet.access import Access
 from heatfleet.commands import CommandDesk
 from heatfleet.config import Settings, is_loopback
@@ -15,6 +17,8 @@ from heatfleet.messaging.base import Bus
 from heatfleet.metrics import Metrics
 from heatfleet.storage import open_key_ring, open_ledger, open_store
 from heatfleet.storage.base import Ages, Ledger, Store
+
+log = structlog.get_logger(__name__)
 
 
 def now_ms() -> int:
@@ -63,8 +67,10 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
                 clock=clock,
             )
         )
-        bus = open_bus(settings.bus)
+        bus = open_bus(settings.bus, clock=clock)
         opened.push_async_callback(bus.close)
+        looking = asyncio.create_task(_look_at(bus))
+        opened.callback(looking.cancel)
         ingest = Ingest(store, readings_max=settings.queue_readings_max, clock=clock, metrics=metrics)
         opened.push_async_callback(ingest.close)
         commands = await opened.enter_async_context(
@@ -80,3 +86,9 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
         )
         opened.callback(closing.set)
         yield Services(settings, store, ledger, bus, ingest, commands, access, clock, metrics, closing)
+
+
+async def _look_at(bus: Bus) -> None:
+    """Say what would keep orders from the devices; the server starts all the same, as it may be over soon."""
+    if trouble := await bus.check():
+        log.warning("orders would not reach the devices", reason=trouble)

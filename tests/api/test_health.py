@@ -53,6 +53,7 @@ def test_a_failing_store_is_not_ready() -> None:
             store=Failing(),
             ingest=FailingIngest(),
             access=SimpleNamespace(trouble=None),
+            bus=SimpleNamespace(trouble=None),
             metrics=Metrics(),
             clock=lambda: 0,
         )

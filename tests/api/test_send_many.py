@@ -54,7 +54,7 @@ class PickyBus(InProcessBus):
 @pytest.fixture
 def picky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """The API in this process, with a bus that refuses some orders."""
-    monkeypatch.setattr("heatfleet.wiring.open_bus", lambda _: PickyBus())
+    monkeypatch.setattr("heatfleet.wiring.open_bus", lambda *_, **__: PickyBus())
     settings = Settings(store=f"sqlite:///{tmp_path}/heatfleet.db")
     with TestClient(create_app(settings), base_url="http://localhost") as client:
         yield client

@@ -35,10 +35,12 @@ class Process:
         return self._port
 
     async def shut(self) -> None:
-        """Break off every call and connection, and listen no more."""
+        """Break off every call and connection, and listen no more; who has which message is forgotten."""
         if self._server is not None:
             await self._server.stop(None)
             self._server = None
+            for queue in self._broker.queues.values():
+                queue.expire(float("inf"))
 
     async def reset(self) -> None:
         """Break off every call and connection, and listen again at once."""

@@ -85,7 +85,7 @@ class PubSubServer:
         self._ask("clear")
 
     def shut(self) -> None:
-        """Listen no more: connections are broken off and refused, as while a server is down."""
+        """Listen no more: connections are broken off and refused. What was not acknowledged will be delivered again."""
         self._ask("shut")
 
     def open(self) -> None:

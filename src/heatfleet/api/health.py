@@ -1,5 +1,7 @@
 """How the server is: alive, ready, and in numbers."""
 
+from typing import Literal
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.requests import Request
@@ -28,7 +30,11 @@ async def livez() -> Liveness:
     responses={503: {"model": Readiness, "description": "Not now; the reasons say why"}},
 )
 def readyz(request: Request, response: Response) -> Readiness:
-    """Ready when the store answers and the writer takes readings and wrote the last ones; otherwise 503, and why."""
+    """Ready when the store answers and the writer takes readings and wrote the last ones; otherwise 503, and why.
+
+    That the bus did not take the last orders is told among the reasons, and readings are taken all the same: 503 would
+    send them elsewhere, and the bus would be away there too.
+    """
     services: Services = request.state.services
     refusals = [services.ingest.refusal() or services.ingest.trouble, services.access.trouble]
     try:
@@ -40,7 +46,10 @@ def readyz(request: Request, response: Response) -> Readiness:
         reasons.append(str(refusal))
         response.headers["Retry-After"] = str(refusal.retry_after_s)
         response.status_code = 503
-    return Readiness(status="unavailable" if reasons else "ready", reasons=reasons)
+    status: Literal["ready", "unavailable"] = "unavailable" if reasons else "ready"
+    if services.bus.trouble is not None:
+        reasons.append(str(services.bus.trouble))
+    return Readiness(status=status, reasons=reasons)
 
 
 @metrics_router.get(

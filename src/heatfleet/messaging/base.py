@@ -8,7 +8,12 @@ from heatfleet.errors import BusUnavailable
 
 
 class Bus(Protocol):
-    """Takes orders over, to carry them to the devices. Used from one event loop."""
+    """Takes orders over, to carry them to the devices. Used from one event loop.
+
+    ``trouble`` is why the last orders were not accepted, ``None`` while they are.
+    """
+
+    trouble: BusUnavailable | None
 
     async def publish_many(self, commands: Sequence[Command], *, timeout_s: float) -> Sequence[BusUnavailable | None]:
         """Give for each order ``None`` once the bus has accepted it: from here on it is the bus that delivers it.
@@ -16,6 +21,12 @@ class Bus(Protocol):
         For one that the bus has not accepted ``timeout_s`` later, at the latest, what is given says why; such an order
         is not sent later. Orders of one device are carried in this order, and in the order of these calls; the caller
         does not start the next for a device before the last has returned.
+        """
+
+    async def check(self) -> str:
+        """What would keep orders from the devices, and what to do, as far as it can be seen; empty if nothing.
+
+        It may take some seconds, and never raises for what the bus answers.
         """
 
     async def close(self) -> None:

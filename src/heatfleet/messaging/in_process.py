@@ -13,6 +13,8 @@ class InProcessBus:
     that stream is the delivery.
     """
 
+    trouble: BusUnavailable | None = None
+
     def __init__(self) -> None:
         self._open = True
 
@@ -25,6 +27,10 @@ class InProcessBus:
         """Accept the orders, or none once the bus is closed."""
         refusal = None if self._open else BusUnavailable("the server is closing; the order was not sent, try again")
         return [refusal] * len(commands)
+
+    async def check(self) -> str:
+        """There is nothing that could be missing."""
+        return ""
 
     async def close(self) -> None:
         """Refuse every order from now on."""
