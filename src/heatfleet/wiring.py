@@ -54,9 +54,9 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
             ages=Ages(settings.retention_days, settings.archive_after_days),
         )
         opened.callback(store.close)
-        ledger = open_ledger(settings.store)
+        ledger = open_ledger(settings.ledger)
         opened.callback(ledger.close)
-        ring = open_key_ring(settings.store)
+        ring = open_key_ring(settings.ledger)
         opened.callback(ring.close)
         access = await opened.enter_async_context(
             Access(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import typer
 
 from heatfleet.cli.connect import Url
-from heatfleet.cli.db import store_files, store_path
+from heatfleet.cli.db import is_postgresql, store_path
 from heatfleet.cli.exits import ExitCode
 from heatfleet.cli.terminal import bytes_text, print_json, screen, utc
 from heatfleet.domain.access import ApiKey
@@ -85,6 +85,7 @@ def _checks(url: str | None) -> Iterator[Check]:
     yield _writable(folder)
     yield _disk(folder)
     yield from _store_and_clock(settings, now_ms)
+    yield from _database(settings)
     yield _keys(settings, now_ms)
     yield _server(url or server_url(settings.host, settings.port), settings.api_key)
 
@@ -162,6 +163,22 @@ def _rollup(lag_ms: int, as_of_ms: int, every_s: float) -> Check:
     return Check("rollup", "ok", f"figures up to {utc(as_of_ms)}" if as_of_ms else "nothing to do yet")
 
 
+def _database(settings: "Settings") -> Iterator[Check]:
+    """What keeps orders and keys, where that is not a file beside the store."""
+    from heatfleet.storage import check_postgresql
+
+    if is_postgresql(settings):
+        try:
+            one = check_postgresql(settings.ledger)
+        except HeatfleetError as error:
+            yield Check("db", "fail", str(error))
+        else:
+            yield Check("db", "ok" if one.sound else "fail", f"{one.name}: {one.found}", one.fix)
+    elif not settings.store.startswith("sqlite:"):
+        found = "orders and keys are in a file of this machine, which no other server sees"
+        yield Check("db", "warn", found, "several servers need PostgreSQL: set HEATFLEET_DB")
+
+
 def _keys(settings: "Settings", now_ms: int) -> Check:
     """Whether those who need a key have one that goes on."""
     from heatfleet.cli.key_words import to_look_after
@@ -170,8 +187,8 @@ def _keys(settings: "Settings", now_ms: int) -> Check:
 
     keys: Sequence[ApiKey] = ()
     try:
-        if any(path.name == "ledger.db" for path in store_files(settings)):
-            with closing(open_key_ring(settings.store, writable=False)) as ring:
+        if is_postgresql(settings) or _ledger_file(settings).exists():
+            with closing(open_key_ring(settings.ledger, writable=False)) as ring:
                 keys = ring.keys()
     except HeatfleetError as error:
         return Check("keys", "fail", str(error))
@@ -189,6 +206,10 @@ def _keys(settings: "Settings", now_ms: int) -> Check:
         more = f", and {len(troubles) - 1} more: `heatfleet keys list`" if len(troubles) > 1 else ""
         return Check("keys", "warn", f"{active} active; {found}{more}", fix)
     return Check("keys", "ok", f"{active} active")
+
+
+def _ledger_file(settings: "Settings") -> Path:
+    return Path(f"{urlsplit(settings.ledger).path.removeprefix('/')}.d/ledger.db")
 
 
 def _server(url: str, api_key: str) -> Check:

@@ -1,6 +1,7 @@
 """Where readings, orders and keys are kept; a backend is chosen by the scheme of its URL."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -26,7 +27,15 @@ def open_store(url: str, *, hold_ms: int = DEFAULT_HOLD_MS, writable: bool = Tru
 
 
 def open_ledger(url: str, *, writable: bool = True) -> Ledger:
-    """Open the ledger of orders that lives beside the store of this URL."""
+    """Open the ledger of orders that the URL names: ``postgresql://…``, or the one beside a store of SQLite.
+
+    Raises ``SetupError`` for an unknown scheme and for tables or a file that do not fit, ``StoreUnavailable`` for a
+    database that does not answer.
+    """
+    if _is_postgresql(url):
+        from heatfleet.storage.postgresql.ledger import PostgresLedger  # noqa: PLC0415
+
+        return PostgresLedger(url, writable=writable)
     path = _sqlite_path(url)
     from heatfleet.storage.sqlite.ledger import SqliteLedger  # noqa: PLC0415
 
@@ -34,11 +43,23 @@ def open_ledger(url: str, *, writable: bool = True) -> Ledger:
 
 
 def open_key_ring(url: str, *, writable: bool = True) -> KeyRing:
-    """Open the API keys that are kept in the ledger's database."""
+    """Open the API keys that are kept in the ledger's database; see ``open_ledger``."""
+    if _is_postgresql(url):
+        from heatfleet.storage.postgresql.key_ring import PostgresKeyRing  # noqa: PLC0415
+
+        return PostgresKeyRing(url, writable=writable)
     path = _sqlite_path(url)
     from heatfleet.storage.sqlite.key_ring import SqliteKeyRing  # noqa: PLC0415
 
     return SqliteKeyRing(path, writable=writable)
+
+
+def check_postgresql(url: str) -> FileCheck:
+    """Look at a database for orders and keys whose URL begins with ``postgresql:``, without changing anything."""
+    _is_postgresql(url)
+    from heatfleet.storage.postgresql.check import look  # noqa: PLC0415
+
+    return look(url)
 
 
 def back_up(url: str, folder: Path) -> Backup:
@@ -81,6 +102,15 @@ def sqlite_version() -> str:
     from heatfleet.storage.sqlite.connect import sqlite_version as version  # noqa: PLC0415
 
     return version()
+
+
+def _is_postgresql(url: str) -> bool:
+    """Whether the URL names PostgreSQL; ``SetupError`` if it does and the library for it is missing."""
+    if not url.startswith("postgresql:"):
+        return False
+    if find_spec("psycopg") is None:
+        raise SetupError('HEATFLEET_DB: PostgreSQL needs the extra postgresql: pip install "heatfleet[postgresql]"')
+    return True
 
 
 def _sqlite_path(url: str) -> str:
