@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heatfleet.domain.checks import Check
-from heatfleet.storage.bigquery import setup
+from heatfleet.storage.bigquery import bring_up, setup
 from heatfleet.storage.bigquery.address import Address
 from heatfleet.storage.bigquery.connect import query_client
 from heatfleet.storage.bigquery.look import look
@@ -50,7 +50,7 @@ def test_all_is_well(address: Address) -> None:
 
     assert [*checks] == ["jobs", "dataset", "tables", "rights"]
     assert {check.state for check in checks.values()} == {"ok"}
-    assert checks["tables"].found == f"all {len(setup.tables())}, of version {max(setup.scripts())}"
+    assert checks["tables"].found == f"all {len(bring_up.tables())}, of version {max(bring_up.scripts())}"
 
 
 def test_a_missing_permission_is_named(address: Address, front: Front) -> None:

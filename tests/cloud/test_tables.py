@@ -7,7 +7,7 @@ import pytest
 from google.cloud import bigquery
 
 from heatfleet.errors import SetupError, StoreUnavailable
-from heatfleet.storage.bigquery import setup
+from heatfleet.storage.bigquery import bring_up, setup
 from heatfleet.storage.bigquery.address import Address
 from heatfleet.storage.bigquery.connect import query_client
 from tests.bigquery_server.running import BigQueryServer
@@ -31,14 +31,14 @@ def client(address: Address) -> Iterator[bigquery.Client]:
 
 def states(address: Address, **options: object) -> dict[str, str]:
     """How each thing was found."""
-    return {step.name: step.state for step in setup.set_up(address, **options)}  # type: ignore[arg-type]
+    return {step.name: step.state for step in bring_up.set_up(address, **options)}  # type: ignore[arg-type]
 
 
 def test_tables_are_made_once(address: Address) -> None:
     """The first run makes the dataset and every table, the second finds them all there."""
     first, second = states(address), states(address)
 
-    assert list(first) == [address.dataset, *setup.tables()]
+    assert list(first) == [address.dataset, *bring_up.tables()]
     assert set(first.values()) == {"made"}
     assert set(second.values()) == {"there"}
 
@@ -56,16 +56,7 @@ def test_what_is_missing_is_made_good(address: Address, client: bigquery.Client)
         client.delete_table(f"{address.dataset}.{name}")
 
     assert {name for name, state in states(address).items() if state == "made"} == {"arrival", "schema_version"}
-    assert setup.version_of(client) == max(setup.scripts())
-
-
-def test_the_version_is_recorded_once(address: Address, client: bigquery.Client) -> None:
-    """However often it is run."""
-    for _ in range(3):
-        setup.create_tables(client, address, "EU")
-    (row,) = client.query("SELECT COUNT(version) AS times, MAX(version) AS newest FROM schema_version").result()
-
-    assert (row["times"], row["newest"]) == (len(setup.scripts()), max(setup.scripts()))
+    assert bring_up.version_of(client) == max(bring_up.scripts())
 
 
 def test_a_dataset_stays_where_it_is(address: Address, client: bigquery.Client) -> None:
@@ -73,13 +64,13 @@ def test_a_dataset_stays_where_it_is(address: Address, client: bigquery.Client) 
     wanted = bigquery.Dataset(f"{address.project}.{address.dataset}")
     wanted.location = "US"
     client.create_dataset(wanted)
-    (step,) = setup.set_up(address, location="EU")
+    (step,) = bring_up.set_up(address, location="EU")
 
     assert (step.state, step.kind) == ("differs", "dataset")
     assert "it lies in US, not in EU" in step.note
     assert not list(client.list_tables(address.dataset))
     assert states(address)[address.dataset] == "there"
-    assert next(setup.set_up(address, location="us")).note == "in US"
+    assert next(bring_up.set_up(address, location="us")).note == "in US"
 
 
 def test_tables_of_a_newer_program_are_left_alone(address: Address, client: bigquery.Client) -> None:
@@ -118,4 +109,4 @@ def test_every_table_is_known_by_name(address: Address, client: bigquery.Client)
     """What is told of is what is made."""
     setup.create_tables(client, address)
 
-    assert {table.table_id for table in client.list_tables(address.dataset)} == set(setup.tables())
+    assert {table.table_id for table in client.list_tables(address.dataset)} == set(bring_up.tables())

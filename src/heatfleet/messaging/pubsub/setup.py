@@ -3,23 +3,16 @@
 from collections.abc import Iterator
 
 import google.auth.exceptions
-import grpc
 from google.api_core import exceptions
 from google.pubsub_v1 import types
-from google.pubsub_v1.services.publisher import PublisherClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-from google.pubsub_v1.services.subscriber import SubscriberClient
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from heatfleet.domain import cloud
 from heatfleet.domain.cloud import Step, Topics
 from heatfleet.errors import BusUnavailable, HeatfleetError, SetupError
+from heatfleet.messaging.pubsub.address import Address
+from heatfleet.messaging.pubsub.connect import publisher_client, subscriber_client
 
 CALL_S = 10.0
-_NO_CREDENTIALS = (
-    "Google's credentials are missing: on Google Cloud give the service an account, elsewhere set "
-    "GOOGLE_APPLICATION_CREDENTIALS to a key file or run: gcloud auth application-default login"
-)
 
 
 class Admin:
@@ -27,15 +20,8 @@ class Admin:
 
     def __init__(self, project: str, emulator: str | None) -> None:
         self.project = project
-        try:
-            if emulator is None:
-                self.publisher, self.subscriber = PublisherClient(), SubscriberClient()
-            else:
-                channel = grpc.insecure_channel(emulator)
-                self.publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-                self.subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-        except google.auth.exceptions.GoogleAuthError:
-            raise SetupError(_NO_CREDENTIALS) from None
+        self.publisher = publisher_client(Address(project, "", emulator))
+        self.subscriber = subscriber_client(emulator)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -9,11 +9,10 @@ from google.cloud import bigquery
 from heatfleet.domain.checks import Check
 from heatfleet.domain.cloud import JOB_PERMISSION, TABLE_PERMISSIONS, role_with
 from heatfleet.errors import HeatfleetError
-from heatfleet.storage.bigquery import setup
+from heatfleet.storage.bigquery import bring_up
 from heatfleet.storage.bigquery.address import Address
 from heatfleet.storage.bigquery.connect import query_client
 from heatfleet.storage.bigquery.denial import FAILURES, denial
-from heatfleet.storage.bigquery.setup import BRIEFLY
 
 CALL_S = 10.0
 SKEW_WARN_S, SKEW_FAIL_S = 2.0, 60.0
@@ -31,11 +30,11 @@ def look(address: Address) -> Iterator[Check]:
         return
     try:
         yield _clock(client)
-        dataset = client.get_dataset(f"{address.project}.{address.dataset}", retry=BRIEFLY, timeout=CALL_S)
+        dataset = client.get_dataset(f"{address.project}.{address.dataset}", retry=bring_up.BRIEFLY, timeout=CALL_S)
         yield Check("dataset", "ok", f"{doing} in {dataset.location}")
-        there = {table.table_id for table in client.list_tables(dataset, retry=BRIEFLY, timeout=CALL_S)}
+        there = {table.table_id for table in client.list_tables(dataset, retry=bring_up.BRIEFLY, timeout=CALL_S)}
         yield _tables(client, there)
-        yield _rights(client, address, sorted(there.intersection(setup.tables())))
+        yield _rights(client, address, sorted(there.intersection(bring_up.tables())))
     except FAILURES as error:
         told = denial(error, doing=doing, likely="bigquery.datasets.get")
         yield Check("dataset", "fail", str(told), _INIT if "is not there" in str(told) else "")
@@ -48,7 +47,7 @@ def _clock(client: bigquery.Client) -> Check:
     began_s = time.time()
     try:
         (row,) = client.query(
-            "SELECT CURRENT_TIMESTAMP() AS now", timeout=CALL_S, retry=BRIEFLY, job_retry=None
+            "SELECT CURRENT_TIMESTAMP() AS now", timeout=CALL_S, retry=bring_up.BRIEFLY, job_retry=None
         ).result(timeout=CALL_S)
     except FAILURES as error:
         return Check("jobs", "fail", str(denial(error, doing="a query", likely=JOB_PERMISSION)))
@@ -63,15 +62,15 @@ def _clock(client: bigquery.Client) -> Check:
 
 
 def _tables(client: bigquery.Client, there: set[str]) -> Check:
-    missing = [name for name in setup.tables() if name not in there]
+    missing = [name for name in bring_up.tables() if name not in there]
     if missing:
         return Check("tables", "fail", f"missing: {', '.join(missing)}", _INIT)
-    version, ours = setup.version_of(client), max(setup.scripts())
+    version, ours = bring_up.version_of(client), max(bring_up.scripts())
     if version < ours:
         return Check("tables", "fail", f"of version {version}, and this program wants {ours}", _INIT)
     if version > ours:
         return Check("tables", "fail", f"of version {version}, newer than this program knows", "use a newer Heatfleet")
-    return Check("tables", "ok", f"all {len(setup.tables())}, of version {version}")
+    return Check("tables", "ok", f"all {len(bring_up.tables())}, of version {version}")
 
 
 def _rights(client: bigquery.Client, address: Address, names: list[str]) -> Check:
@@ -79,7 +78,7 @@ def _rights(client: bigquery.Client, address: Address, names: list[str]) -> Chec
     missing: dict[str, list[str]] = {}
     for name in names:
         table = f"{address.project}.{address.dataset}.{name}"
-        granted = client.test_iam_permissions(table, TABLE_PERMISSIONS, retry=BRIEFLY, timeout=CALL_S)
+        granted = client.test_iam_permissions(table, TABLE_PERMISSIONS, retry=bring_up.BRIEFLY, timeout=CALL_S)
         for permission in set(TABLE_PERMISSIONS).difference(granted.get("permissions", ())):
             missing.setdefault(permission, []).append(name)
     if not missing:

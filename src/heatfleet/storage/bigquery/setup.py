@@ -1,112 +1,34 @@
-"""The dataset and its tables: made where they are missing, brought to the version of this program, else left alone.
+"""Makes the tables of a store. The server itself never does: it needs fewer rights than this.
 
 A script of ``schema/`` may be run any number of times. Which have been run is in the table ``schema_version``.
 """
 
-import re
-from collections.abc import Iterator
-from typing import Literal
-
 from google.api_core import exceptions
 from google.cloud import bigquery
-from google.cloud.bigquery.retry import DEFAULT_RETRY
 
-from heatfleet.domain.cloud import LOCATION, Step
-from heatfleet.errors import SetupError
 from heatfleet.storage.bigquery.address import Address
-from heatfleet.storage.bigquery.connect import SCHEMA_FOLDER, query_client
-from heatfleet.storage.bigquery.denial import FAILURES, denial
+from heatfleet.storage.bigquery.connect import SCHEMA_FOLDER
 
 CALL_S = 30.0
-BRIEFLY = DEFAULT_RETRY.with_timeout(2.0)
-"""Somebody looks on: by itself the client tries again for ten minutes."""
 _RECORD = "INSERT INTO schema_version (version, made) VALUES (@version, CURRENT_TIMESTAMP())"
-_VERSION = "SELECT MAX(version) AS version FROM schema_version"
-_find_tables = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE).findall
 
 
-def scripts() -> dict[int, str]:
-    """The SQL of each version of the schema, in order."""
-    return {int(path.stem): path.read_text(encoding="utf-8") for path in sorted(SCHEMA_FOLDER.glob("*.sql"))}
+def create_tables(client: bigquery.Client, address: Address, location: str | None = None) -> None:
+    """Make the dataset and what of its tables is not there yet; may be run again at any time.
 
-
-def tables() -> list[str]:
-    """The tables of the newest version, in the order in which they are made."""
-    return [name for sql in scripts().values() for name in _find_tables(sql)]
-
-
-def version_of(client: bigquery.Client) -> int:
-    """The version of the tables that are there, 0 if there are none; what Google denies is raised as it comes."""
-    try:
-        (row,) = client.query(_VERSION, timeout=CALL_S, retry=BRIEFLY, job_retry=None).result(timeout=CALL_S)
-    except exceptions.NotFound:
-        return 0
-    return int(row["version"] or 0)
-
-
-def create_tables(client: bigquery.Client, address: Address, location: str = LOCATION) -> None:
-    """Make the dataset, in this location, and its tables, as far as they are not there; may be run again at any time.
-
-    A dataset that is there stays where it is. Cut off anywhere, or run twice at once, it does no harm.
+    ``location`` is where a new dataset lies, such as ``EU``; one that is there stays where it is. Cut off anywhere, or
+    run twice at once, it does no harm. What Google denies is raised as it comes.
     """
     name = f"{address.project}.{address.dataset}"
     try:
-        dataset = client.get_dataset(name, retry=BRIEFLY, timeout=CALL_S)
+        dataset = client.get_dataset(name, timeout=CALL_S)  # one who may not make datasets may make tables in one
     except exceptions.NotFound:
         wanted = bigquery.Dataset(name)
-        wanted.location = location
-        dataset = client.create_dataset(wanted, exists_ok=True, retry=BRIEFLY, timeout=CALL_S)
-    known = version_of(client)
-    for version, sql in scripts().items():
-        if version > known:
-            client.query(sql, location=dataset.location, retry=BRIEFLY, job_retry=None).result()
-            noted = bigquery.QueryJobConfig(
-                query_parameters=[bigquery.ScalarQueryParameter("version", "INT64", version)]
-            )
-            client.query(_RECORD, noted, location=dataset.location, retry=BRIEFLY, job_retry=None).result()
-
-
-def set_up(address: Address, *, location: str | None = None, dry_run: bool = False) -> Iterator[Step]:
-    """``create_tables``, telling of each thing how it was found; ``dry_run`` makes nothing.
-
-    A dataset in another location than asked for ``differs``, and nothing is made in it. ``SetupError`` when Google
-    denies something, with the permission that is missing; ``StoreUnavailable`` when it cannot be reached.
-    """
-    doing = f"dataset {address.dataset}"
-    client = query_client(address)
-    try:
-        found = _location_of(client, address)
-        if found and location and found.upper() != location.upper():
-            yield Step("dataset", address.dataset, "differs", _MOVED.format(found, location))
-            return
-        there = _tables_of(client, address) if found else set()
-        known = version_of(client) if "schema_version" in there else 0
-        if known > max(scripts()):
-            raise SetupError(f"{doing}: its tables are of a newer Heatfleet (version {known}); use that one")
-        if not dry_run:
-            doing = f"tables of {address.dataset}"
-            create_tables(client, address, location or LOCATION)
-    except FAILURES as error:
-        raise denial(error, doing=doing, likely="bigquery.datasets.create") from error
-    finally:
-        client.close()  # type: ignore[no-untyped-call]
-    absent: Literal["missing", "made"] = "missing" if dry_run else "made"
-    yield Step("dataset", address.dataset, "there" if found else absent, f"in {found or location or LOCATION}")
-    for name in tables():
-        yield Step("table", name, "there" if name in there else absent)
-
-
-_MOVED = "it lies in {}, not in {}: a dataset cannot be moved; name the one it is in, or another dataset"
-
-
-def _location_of(client: bigquery.Client, address: Address) -> str:
-    """Where the dataset is, empty if it is not."""
-    try:
-        return str(client.get_dataset(f"{address.project}.{address.dataset}", retry=BRIEFLY, timeout=CALL_S).location)
-    except exceptions.NotFound:
-        return ""
-
-
-def _tables_of(client: bigquery.Client, address: Address) -> set[str]:
-    dataset = f"{address.project}.{address.dataset}"
-    return {table.table_id for table in client.list_tables(dataset, retry=BRIEFLY, timeout=CALL_S)}
+        if location is not None:
+            wanted.location = location
+        dataset = client.create_dataset(wanted, exists_ok=True, timeout=CALL_S)
+    for path in sorted(SCHEMA_FOLDER.glob("*.sql")):
+        client.query(path.read_text(encoding="utf-8"), location=dataset.location).result()
+        version = bigquery.ScalarQueryParameter("version", "INT64", int(path.stem))
+        noted = bigquery.QueryJobConfig(query_parameters=[version])
+        client.query(_RECORD, noted, location=dataset.location).result()
