@@ -30,7 +30,7 @@ check: .venv/dev-installed ## lint, types, and the rules of the house
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict src tests $(wildcard benchmarks)
-	$(BIN)/python -m pytest tests/test_tidy.py tests/test_docs.py
+	$(BIN)/python -m pytest tests/test_tidy.py tests/test_docs.py tests/test_bigquery_sql.py
 
 bench: .venv/dev-installed ## measure what a message costs on this machine
 	$(BIN)/python -m benchmarks $(ARGS)

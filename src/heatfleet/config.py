@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         200_000,
         ge=1,
         le=10_000_000,
-        description="Readings that may wait for the disk, 1 to 10000000; beyond, POST /message answers 503.",
+        description="Readings that may wait to be stored, 1 to 10000000; beyond, POST /message answers 503.",
     )
     bodies_mib_max: int = Field(
         256,

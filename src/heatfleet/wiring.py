@@ -54,6 +54,7 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
             ages=Ages(settings.retention_days, settings.archive_after_days),
         )
         opened.callback(store.close)
+        metrics.readings_set_aside.set_function(lambda: store.set_aside)
         ledger = open_ledger(settings.ledger)
         opened.callback(ledger.close)
         ring = open_key_ring(settings.ledger)

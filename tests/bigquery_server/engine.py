@@ -1,10 +1,14 @@
 """What is mended in how the emulator holds DuckDB."""
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import duckdb
+import sqlglot
 from bqemulator.catalog import ddl_sync
+from bqemulator.catalog.models import TimePartitioning
 from bqemulator.domain.events import TableDataChanged
 from bqemulator.storage.engine import DuckDBEngine
 from bqemulator.versioning.snapshots import SnapshotManager
@@ -30,16 +34,26 @@ def mend() -> None:
     DuckDBEngine.connection = property(one_cursor_a_thread)
     DuckDBEngine._load_spatial = lambda _: None  # it would be downloaded, and GEOGRAPHY is not used here
     SnapshotManager.record_change = only_say_that_it_changed
-    ddl_sync._ddl_partition_field = partition_column
+    ddl_sync._extract_ddl_metadata = partly(ddl_sync._extract_ddl_metadata)
     DuckDBGenerator.TRANSFORMS[exp.TimestampDiff] = whole_units
     DuckDBGenerator.RESERVED_KEYWORDS |= reserved_words()
 
 
-def partition_column(properties: exp.Properties) -> str | None:
-    """The column of PARTITION BY, also within DATE(column) or TIMESTAMP_TRUNC(column, DAY)."""
-    clause = properties.find(exp.PartitionedByProperty)
-    names = [column.name for column in clause.find_all(exp.Identifier)] if clause else []
-    return next((name for name in names if not name.upper().startswith("_PARTITION")), None)
+def partly(described: Callable[[str], Any]) -> Callable[[str], Any]:
+    """PARTITION BY was understood of a bare column only, and not of TIMESTAMP_TRUNC(column, HOUR) or DATE(column)."""
+
+    def with_partitions(sql: str) -> Any:
+        table = described(sql)
+        clause = sqlglot.parse_one(sql, read="bigquery").find(exp.PartitionedByProperty)
+        columns = [column.name for column in clause.find_all(exp.Identifier)] if clause else []
+        if not columns or columns[0].upper().startswith("_PARTITION"):
+            return table
+        truncated = clause.find(exp.TimestampTrunc) if clause else None
+        kind = truncated.args["unit"].name if truncated else "DAY"
+        known = table.time_partitioning or TimePartitioning()
+        return replace(table, time_partitioning=known.model_copy(update={"field": columns[0], "type": kind}))
+
+    return with_partitions
 
 
 def whole_units(generator: Any, node: exp.TimestampDiff) -> str:

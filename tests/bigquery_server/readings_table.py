@@ -15,8 +15,8 @@ from tests.bigquery_server.running import PROJECT, Address
 NOW = datetime.now(UTC).replace(microsecond=0)
 TABLE = """
 CREATE TABLE {dataset}.readings (
-  device_id STRING NOT NULL, at TIMESTAMP NOT NULL, power_w INT64, seen_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP()
-) PARTITION BY TIMESTAMP_TRUNC(at, DAY) CLUSTER BY device_id OPTIONS (require_partition_filter = TRUE)
+  device_id STRING NOT NULL, measured TIMESTAMP NOT NULL, power_w INT64, seen_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP()
+) PARTITION BY TIMESTAMP_TRUNC(measured, DAY) CLUSTER BY device_id OPTIONS (require_partition_filter = TRUE)
 """
 DEFAULT_VALUE = types.AppendRowsRequest.MissingValueInterpretation.DEFAULT_VALUE
 
@@ -24,7 +24,7 @@ DEFAULT_VALUE = types.AppendRowsRequest.MissingValueInterpretation.DEFAULT_VALUE
 def batch(*devices: str | None, at: datetime = NOW, power: str = "power_w") -> pa.RecordBatch:
     """Rows as Arrow, one for each device, with 0 W, 1 W and so on."""
     times = pa.array([at] * len(devices), pa.timestamp("us", "UTC"))
-    return pa.record_batch({"device_id": pa.array(devices, pa.string()), "at": times, power: range(len(devices))})
+    return pa.record_batch({"device_id": pa.array(devices, pa.string()), "measured": times, power: range(len(devices))})
 
 
 def request(dataset: str, rows: pa.RecordBatch) -> types.AppendRowsRequest:
@@ -54,5 +54,7 @@ def append(address: Address, *requests: types.AppendRowsRequest) -> list[types.A
 
 def power_by_device(client: bigquery.Client, dataset: str) -> dict[str, int]:
     """What is in the table."""
-    rows = client.query_and_wait(f"SELECT device_id, power_w FROM {dataset}.readings WHERE at > TIMESTAMP '2020-01-01'")
+    rows = client.query_and_wait(
+        f"SELECT device_id, power_w FROM {dataset}.readings WHERE measured > TIMESTAMP '2020-01-01'"
+    )
     return {row["device_id"]: row["power_w"] for row in rows}

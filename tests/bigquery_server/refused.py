@@ -11,10 +11,10 @@ COMPARISONS = exp.EQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.Between | exp.I
 Column = str | None
 
 
-def refusals(statement: exp.Expression, filter_column: Callable[[exp.Table], Column]) -> Iterator[str]:
+def refusals(statement: exp.Expr, filter_column: Callable[[exp.Table], Column]) -> Iterator[str]:
     """Why BigQuery would not run this statement; `filter_column` names what a table asks a filter on, if it does."""
     for change in statement.find_all(exp.Update, exp.Delete):
-        if not change.args.get("where"):
+        if not change.args.get("where") and not isinstance(change.parent, exp.When):
             yield f"{change.key.upper()} must have a WHERE clause"
     for table in statement.find_all(exp.Table):
         column = None if is_written_only(table) else filter_column(table)

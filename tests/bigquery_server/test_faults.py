@@ -172,7 +172,7 @@ def test_a_query_fails_with_its_fault(
     client: bigquery.Client, faulty_bigquery: FaultyBigQuery, dataset: str, fault: Fault, error: type[Exception]
 ) -> None:
     """The next request that speaks of it fails so, and is done only if merely its answer was lost."""
-    sql = f"INSERT INTO {dataset}.readings (device_id, at) VALUES ('a', CURRENT_TIMESTAMP())"
+    sql = f"INSERT INTO {dataset}.readings (device_id, measured) VALUES ('a', CURRENT_TIMESTAMP())"
     faulty_bigquery.rest.switch.set(fault, times=1, where="INSERT")
     with faulty_bigquery.address.client() as through:
         assert {} == power_by_device(through, dataset)

@@ -30,7 +30,7 @@ def test_what_is_appended_is_queried(client: bigquery.Client, bigquery_server: B
     answers = append(bigquery_server.address, first, second)
     assert [0, 0] == [answer.error.code for answer in answers]
     assert {"a": 0, "b": 1, "c": 0} == power_by_device(client, dataset)
-    sql = f"SELECT COUNTIF(seen_at IS NULL) AS missing FROM {dataset}.readings WHERE at > TIMESTAMP '2020-01-01'"
+    sql = f"SELECT COUNTIF(seen_at IS NULL) AS missing FROM {dataset}.readings WHERE measured > TIMESTAMP '2020-01-01'"
     assert [0] == [row["missing"] for row in client.query_and_wait(sql)]
 
 
@@ -61,10 +61,10 @@ def test_errors_are_errors(client: bigquery.Client, dataset: str) -> None:
         client.query(f"SELECT 1 FROM {dataset}.nowhere").result()
     for sql, why in {
         "SELECT SUM(power_w) FROM {}.readings": "without a filter over column",
-        "SELECT SUM(power_w) FROM {}.readings WHERE at > CURRENT_TIMESTAMP() OR TRUE": "without a filter over column",
+        "SELECT SUM(power_w) FROM {}.readings WHERE measured > CURRENT_TIMESTAMP() OR TRUE": "without a filter",
         "UPDATE {}.readings SET power_w = 0": "WHERE",
         "DELETE FROM {}.readings": "WHERE",
-        "SELECT no_such_column FROM {}.readings WHERE at > CURRENT_TIMESTAMP()": "no_such_column",
+        "SELECT no_such_column FROM {}.readings WHERE measured > CURRENT_TIMESTAMP()": "no_such_column",
     }.items():
         with pytest.raises(BadRequest, match=why):
             client.query_and_wait(sql.format(dataset))
@@ -77,10 +77,12 @@ def test_a_script_takes_parameters_and_a_failed_one_changes_nothing(client: bigq
         bigquery.ArrayQueryParameter("devices", "STRING", ["a", "it's @at"]),
     ]
     config = bigquery.QueryJobConfig(query_parameters=values, maximum_bytes_billed=10_000_000)
-    insert = f"INSERT INTO {dataset}.readings (device_id, at, power_w) SELECT id, @at, 7 FROM UNNEST(@devices) AS id"
+    insert = (
+        f"INSERT INTO {dataset}.readings (device_id, measured, power_w) SELECT id, @at, 7 FROM UNNEST(@devices) AS id"
+    )
     client.query_and_wait(f"BEGIN TRANSACTION; {insert}; COMMIT TRANSACTION", job_config=config)
     assert {"a": 7, "it's @at": 7} == power_by_device(client, dataset)
-    change = f"UPDATE {dataset}.readings SET power_w = 8 WHERE at = @at"
+    change = f"UPDATE {dataset}.readings SET power_w = 8 WHERE measured = @at"
     with pytest.raises(BadRequest, match="stop here"):
         client.query_and_wait(f"BEGIN TRANSACTION; {change}; SELECT ERROR('stop here'); COMMIT", job_config=config)
     assert {"a": 7, "it's @at": 7} == power_by_device(client, dataset)

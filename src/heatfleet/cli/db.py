@@ -196,7 +196,7 @@ def check(
 def _checked(settings: "Settings", *, quick: bool, figures: bool) -> "Iterator[FileCheck]":
     from heatfleet.storage import check_files, check_postgresql
 
-    yield from check_files(settings.store, quick=quick, figures=figures)
+    yield from check_files(settings.store, quick=quick, figures=figures, ledger=settings.ledger == settings.store)
     if is_postgresql(settings):
         yield check_postgresql(settings.ledger)
 

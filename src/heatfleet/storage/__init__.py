@@ -81,17 +81,17 @@ def back_up(url: str, folder: Path) -> Backup:
     return backup.back_up(path, folder)
 
 
-def check_files(url: str, *, quick: bool = False, figures: bool = False) -> Iterator[FileCheck]:
+def check_files(url: str, *, quick: bool = False, figures: bool = False, ledger: bool = True) -> Iterator[FileCheck]:
     """Look at every file of the store, also beside a server; ``SetupError`` if there is no store.
 
     With ``quick`` not every reading and index is looked at. With ``figures`` they are made again in a copy beside the
-    store, which takes time and as much room again, and compared.
+    store, which takes time and as much room again, and compared. Without ``ledger`` orders and keys are kept elsewhere.
     """
     path = _sqlite_path(url)
     from heatfleet.storage.sqlite.check import Checker  # noqa: PLC0415
     from heatfleet.storage.sqlite.check_figures import check_figures  # noqa: PLC0415
 
-    yield from Checker(path, quick=quick).files()
+    yield from Checker(path, quick=quick, ledger=ledger).files()
     if figures:
         yield from check_figures(path)
 

@@ -124,7 +124,7 @@ class Database:
         try:
             connection = _Impatient[tuple[Any, ...]].connect(self._conninfo, autocommit=True)
         except psycopg.Error as error:
-            reason = str(error).strip().rpartition("\n")[2]
+            reason = _reason(error)
             self._away = f"{self.where} cannot be reached: {reason}; see to it that it runs, and check HEATFLEET_DB"
             self._away_until_s = time.monotonic() + AWAY_S
             raise StoreUnavailable(self._away) from None  # what is behind it may show the whole address
@@ -167,6 +167,12 @@ class Database:
             if code == _FULL:
                 raise StorageFull(f"{self.where}: its disk is full; free some space", retry_after_s=5) from error
             raise StoreUnavailable(f"{self.where}: {_WHAT_TO_DO.get(code, said)}", retry_after_s=2) from error
+
+
+def _reason(error: psycopg.Error) -> str:
+    """The last thing that was said of why there is no connection, without the hints below it."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
+    return " ".join(lines[-1].removeprefix("connection failed: ").split()) if lines else type(error).__name__
 
 
 def is_good(connection: Tx) -> bool:

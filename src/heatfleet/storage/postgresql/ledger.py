@@ -172,12 +172,14 @@ class PostgresLedger:
 
     def last_sequence(self) -> int:
         """The greatest sequence so far."""
+        self._owner.hold()  # servers ask twice a second: so after a restart of PostgreSQL they are soon known to live
         with self._database.connection() as connection:
             [last] = connection.execute("SELECT last FROM order_sequence").fetchone() or (0,)
             return int(last)
 
     def published(self, now_ms: int, *, after: int, limit: int = 1000) -> list[CommandRecord]:
         """The first published orders with a sequence above ``after``."""
+        self._owner.hold()
         return self._records(PUBLISHED, now_ms, [after, limit])
 
     def close(self) -> None:

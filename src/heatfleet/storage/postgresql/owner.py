@@ -4,7 +4,10 @@ Each has a number, and holds a lock on it over a connection of its own. PostgreS
 ends, however it ends; the view ``living_owner`` shows who holds one.
 """
 
+from contextlib import suppress
 from threading import Lock
+
+import psycopg
 
 from heatfleet.storage.postgresql.connect import Database, Tx, is_good
 
@@ -33,6 +36,9 @@ class Owner:
     def close(self) -> None:
         """Let go of the lock: what is still only accepted may be settled by others from now on."""
         with self._turn:
+            if self._held is not None:
+                with suppress(psycopg.Error):  # by the end of the connection at the latest
+                    self._held.execute("SELECT pg_advisory_unlock_all()")
             self._let_go()
 
     def _take(self) -> None:

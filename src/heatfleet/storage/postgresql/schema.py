@@ -9,7 +9,9 @@ from heatfleet.storage.postgresql.connect import Database, Tx
 # Servers that start at once take turns; the words stand for a number of our own.
 TURN = "SELECT pg_advisory_xact_lock(hashtext('heatfleet'), hashtext('schema'))"
 
-VERSION_IF_THERE = "SELECT to_regclass('heatfleet_schema') IS NOT NULL"
+# Not to_regclass: what a session did not find a moment ago it remembers, and we have waited for others to make it.
+IS_THERE = """SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'heatfleet_schema'
+    AND relnamespace = ANY (current_schemas(false)::regnamespace[]))"""
 
 
 def open_database(url: str, *, writable: bool) -> Database:
@@ -48,7 +50,7 @@ def _migrate(connection: Tx, database: Database) -> None:
 
 def _version(connection: Tx, where: str) -> int:
     """The version of the tables, 0 if there are none; ``SetupError`` for one from the future."""
-    [is_there] = connection.execute(VERSION_IF_THERE).fetchone() or (False,)
+    [is_there] = connection.execute(IS_THERE).fetchone() or (False,)
     if not is_there:
         return 0
     [version] = connection.execute("SELECT max(version) FROM heatfleet_schema").fetchone() or (0,)
