@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from heatfleet.domain.checks import Check
 from heatfleet.domain.cloud import Step, Topics
 from heatfleet.errors import SetupError
-from heatfleet.messaging.base import Bus
+from heatfleet.messaging.base import Bus, PushTokens
 
 if TYPE_CHECKING:
     from heatfleet.messaging.pubsub.address import Address
@@ -77,3 +77,21 @@ def _pubsub_address(url: str) -> "Address":
     from heatfleet.messaging.pubsub.address import Address  # noqa: PLC0415
 
     return Address.of(url)
+
+
+def open_push_tokens(*, audience: str, account: str) -> PushTokens | None:
+    """What judges the tokens of Pub/Sub's pushes; ``None`` when neither is given: then nothing is pushed.
+
+    ``SetupError`` if only one is given, or the library is not installed.
+    """
+    if not audience and not account:
+        return None
+    if not audience or not account:
+        raise SetupError("HEATFLEET_PUSH_AUDIENCE and HEATFLEET_PUSH_ACCOUNT: set both, or none")
+    try:
+        from heatfleet.messaging.pubsub.tokens import GoogleTokens  # noqa: PLC0415
+    except ImportError:
+        raise SetupError(
+            'HEATFLEET_PUSH_AUDIENCE: Pub/Sub needs Google\'s libraries: pip install "heatfleet[google]"'
+        ) from None
+    return GoogleTokens(audience=audience, account=account)

@@ -31,3 +31,13 @@ class Bus(Protocol):
 
     async def close(self) -> None:
         """Let go of connections; every later order is refused. May be called twice."""
+
+
+class PushTokens(Protocol):
+    """Judges the tokens that a broker shows when it pushes messages to the server. Used from one event loop."""
+
+    async def judge(self, token: str) -> None:
+        """Return if the broker was given this token, for this server; it may come any number of times until it ends.
+
+        Raises ``NotAllowed``, ``bad-token``, without repeating it, and ``TokensUnverified`` when that cannot be told.
+        """

@@ -1,7 +1,7 @@
-"""Orders over Google Pub/Sub: published through Google's client, each device's in the order they were given.
+"""Google Pub/Sub: orders out, each device's in the order they were given, and readings in.
 
 ``address``   what the URL means      ``connect``   Google's clients for it
 ``bus``       publishing              ``topic``     whether the topic is there, and who listens
-``words``     what Pub/Sub says, as something to do
-``setup``     topics and subscriptions, made and looked at
+``tokens``    who may push readings   ``words``     what Pub/Sub says, as something to do
+``setup``     makes what is missing   ``look``      what doctor asks
 """
