@@ -79,11 +79,11 @@ def _show(lines: list[Line], day: float) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
     table.add_column("what", footer="together", no_wrap=True)
-    for heading, footer in (("a day", ""), ("unit", ""), ("price", ""), ("cost a day", f"{day:,.2f}")):
+    for heading, footer in (("a day", ""), ("unit", ""), ("price", ""), ("cost", f"{day:,.2f}")):
         table.add_column(heading, justify="left" if heading == "unit" else "right", footer=footer, no_wrap=True)
     table.add_column(f"{MONTH_DAYS} days", justify="right", footer=f"{day * MONTH_DAYS:,.2f}")
     for line in lines:
-        amount = f"{line.amount:,.0f}" if line.unit == "messages" else f"{line.amount:,.3g}"
+        amount = f"{line.amount:,.0f}" if line.amount >= 100 else f"{line.amount:.3g}"
         costs = (f"{line.cost:,.2f}", f"{line.cost * MONTH_DAYS:,.2f}") if line.price else (_UNPRICED, _UNPRICED)
-        table.add_row(line.what, amount, line.unit, f"{line.price:.4g}" if line.price else _UNPRICED, *costs)
+        table.add_row(line.what, amount, line.unit, f"{line.price:.3g}" if line.price else _UNPRICED, *costs)
     screen().print(table)

@@ -100,14 +100,19 @@ def reckon(usage: Usage, prices: Prices) -> list[Line]:
         Line("appended to BigQuery", readings * size["arrival"] / GIB, "GiB", prices.append_gib),
         Line("scanned by rollups", _rollups_bytes(usage, readings, size) / TIB, "TiB", prices.scan_tib),
         Line("scanned by reports", usage.reports * _report_bytes(usage, size) / TIB, "TiB", prices.scan_tib),
-        Line(f"kept, the newest {recent_days} days", recent_days * day_gib, "GiB", prices.store_gib_month / MONTH_DAYS),
+        Line(
+            f"kept, newest {recent_days} days",
+            recent_days * day_gib,
+            "GiB-days",
+            prices.store_gib_month / MONTH_DAYS,
+        ),
         Line(
             f"kept, {usage.kept_days - recent_days} days before",
             (usage.kept_days - recent_days) * day_gib,
-            "GiB",
+            "GiB-days",
             prices.long_term_gib_month / MONTH_DAYS,
         ),
-        Line("orders, published and read", _orders_bytes(usage) / TIB, "TiB", prices.pubsub_tib),
+        Line("orders by Pub/Sub", _orders_bytes(usage) / TIB, "TiB", prices.pubsub_tib),
     ]
 
 
@@ -117,7 +122,7 @@ def _by_pubsub(usage: Usage, messages: float, prices: Prices) -> list[Line]:
     size = MESSAGE_BYTES + VALUE_BYTES  # a gateway publishes many in a request, and a pull brings many
     handed_out = max(size, REQUEST_BYTES_MIN) if usage.way == "push" else size
     return [
-        Line("messages, published and read", messages * (size + handed_out) / TIB, "TiB", prices.pubsub_tib),
+        Line("messages by Pub/Sub", messages * (size + handed_out) / TIB, "TiB", prices.pubsub_tib),
     ]
 
 
