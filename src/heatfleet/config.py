@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     )
     bus: str = Field(
         "local:",
-        description="What carries orders to the devices: local: is the bus inside the server.",
+        description="What carries orders to the devices: local: inside the server, or pubsub://PROJECT/TOPIC.",
     )
     host: Annotated[str, AfterValidator(values.host)] = Field(
         "127.0.0.1",

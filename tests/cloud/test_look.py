@@ -93,7 +93,7 @@ def test_tables_that_are_missing(address: Address) -> None:
 @pytest.mark.parametrize(("version", "words", "fix"), [(0, "wants", "cloud init"), (999, "newer", "newer Heatfleet")])
 def test_tables_of_another_version(version: int, words: str, fix: str, address: Address) -> None:
     """Older ones are to be brought up to date, and for newer ones this program is too old."""
-    run(address, f"UPDATE schema_version SET version = {version} WHERE TRUE")
+    run(address, f"UPDATE head SET version = {version} WHERE TRUE")
     tables = looked(address)["tables"]
 
     assert tables.state == "fail"

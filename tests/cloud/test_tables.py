@@ -52,10 +52,10 @@ def test_a_dry_run_makes_nothing(address: Address, client: bigquery.Client) -> N
 def test_what_is_missing_is_made_good(address: Address, client: bigquery.Client) -> None:
     """A table that was lost, as the record of the version was, comes back empty; the others are left alone."""
     setup.create_tables(client, address, "EU")
-    for name in ("arrival", "schema_version"):
+    for name in ("arrival", "head"):
         client.delete_table(f"{address.dataset}.{name}")
 
-    assert {name for name, state in states(address).items() if state == "made"} == {"arrival", "schema_version"}
+    assert {name for name, state in states(address).items() if state == "made"} == {"arrival", "head"}
     assert bring_up.version_of(client) == max(bring_up.scripts())
 
 
@@ -76,7 +76,7 @@ def test_a_dataset_stays_where_it_is(address: Address, client: bigquery.Client) 
 def test_tables_of_a_newer_program_are_left_alone(address: Address, client: bigquery.Client) -> None:
     """An older program does not touch them, and says which version they are of."""
     setup.create_tables(client, address, "EU")
-    client.query("INSERT INTO schema_version (version, made) VALUES (999, CURRENT_TIMESTAMP())").result()
+    client.query("UPDATE head SET version = 999 WHERE TRUE").result()
 
     with pytest.raises(SetupError, match=r"newer Heatfleet \(version 999\)"):
         states(address)

@@ -47,6 +47,7 @@ TABLE_PERMISSIONS = ("bigquery.tables.get", "bigquery.tables.getData", "bigquery
 JOB_PERMISSION = "bigquery.jobs.create"
 TOPIC_PERMISSIONS = ("pubsub.topics.publish", "pubsub.topics.get")
 SUBSCRIPTION_PERMISSION = "pubsub.subscriptions.consume"
+_WORK_IN_TABLES = (*TABLE_PERMISSIONS, "bigquery.tables.create", "bigquery.tables.delete", "bigquery.tables.update")
 _MAKE_TABLES = (
     "bigquery.datasets.create",
     "bigquery.datasets.get",
@@ -67,7 +68,7 @@ NEEDS: tuple[Need, ...] = (
     Need("server", "roles/bigquery.jobUser", "project", (JOB_PERMISSION,), "questions are jobs"),
     Need("server", "roles/pubsub.publisher", "orders topic", TOPIC_PERMISSIONS[:1], "orders"),
     Need("server", "roles/pubsub.viewer", "orders topic", TOPIC_PERMISSIONS[1:], "sees whether anybody listens"),
-    Need("rollup", "roles/bigquery.dataEditor", "dataset", TABLE_PERMISSIONS, "readings into figures"),
+    Need("rollup", "roles/bigquery.dataEditor", "dataset", _WORK_IN_TABLES, "readings into figures, in work tables"),
     Need("rollup", "roles/bigquery.jobUser", "project", (JOB_PERMISSION,), "a rollup is jobs"),
     Need("consume", "roles/bigquery.dataEditor", "dataset", TABLE_PERMISSIONS, "appends"),
     Need("consume", "roles/bigquery.jobUser", "project", (JOB_PERMISSION,), "looks at the tables"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from heatfleet.domain.checks import Check
 from heatfleet.domain.cloud import Step, Topics
 from heatfleet.errors import SetupError
-from heatfleet.messaging.base import Bus, PushTokens
+from heatfleet.messaging.base import Bus, PushTokens, Subscription
 
 if TYPE_CHECKING:
     from heatfleet.messaging.pubsub.address import Address
@@ -95,3 +95,18 @@ def open_push_tokens(*, audience: str, account: str) -> PushTokens | None:
             'HEATFLEET_PUSH_AUDIENCE: Pub/Sub needs Google\'s libraries: pip install "heatfleet[google]"'
         ) from None
     return GoogleTokens(audience=audience, account=account)
+
+
+def open_subscription(name: str, *, bus: str, emulator: str | None = None) -> Subscription:
+    """The subscription of Pub/Sub by this name, ``projects/P/subscriptions/S``, or ``S`` in the project of the bus.
+
+    It connects when it is used; ``emulator`` is ``HOST:PORT`` of a server on this machine. ``SetupError`` for a name
+    that is none.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from heatfleet.messaging.pubsub.address import Subscribed  # noqa: PLC0415
+        from heatfleet.messaging.pubsub.subscription import PubSubSubscription  # noqa: PLC0415
+    except ImportError:
+        raise SetupError('--subscription: Pub/Sub needs Google\'s libraries: pip install "heatfleet[google]"') from None
+    return PubSubSubscription(Subscribed.of(name, bus=bus, emulator=emulator))

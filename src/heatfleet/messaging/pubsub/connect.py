@@ -11,7 +11,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOT
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from heatfleet.errors import SetupError
-from heatfleet.messaging.pubsub.address import Address
+from heatfleet.messaging.pubsub.address import Address, Subscribed
 from heatfleet.messaging.pubsub.words import NO_CREDENTIALS
 
 _OPTIONS = [
@@ -21,10 +21,12 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Pub/Sub takes messages of 10 MB and delivers several at once; by itself gRPC takes 4.
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 ]
 
 
-async def open_channel(address: Address) -> grpc.aio.Channel:
+async def open_channel(address: Address | Subscribed) -> grpc.aio.Channel:
     """A channel that connects once it is used; ``SetupError`` without credentials."""
     if address.emulator is not None:
         return grpc.aio.insecure_channel(address.emulator, options=_OPTIONS)

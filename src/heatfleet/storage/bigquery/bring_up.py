@@ -18,7 +18,7 @@ from heatfleet.storage.bigquery.setup import create_tables
 CALL_S = 30.0
 BRIEFLY = DEFAULT_RETRY.with_timeout(2.0)
 """Somebody looks on: by itself the client tries again for ten minutes."""
-_VERSION = "SELECT MAX(version) AS version FROM schema_version"
+_VERSION = "SELECT MAX(version) AS version FROM head"
 _find_tables = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE).findall
 
 
@@ -55,7 +55,7 @@ def set_up(address: Address, *, location: str | None = None, dry_run: bool = Fal
             yield Step("dataset", address.dataset, "differs", _MOVED.format(found, location))
             return
         there = _tables_of(client, address) if found else set()
-        known = version_of(client) if "schema_version" in there else 0
+        known = version_of(client) if "head" in there else 0
         if known > max(scripts()):
             raise SetupError(f"{doing}: its tables are of a newer Heatfleet (version {known}); use that one")
         if not dry_run and (known < max(scripts()) or not there.issuperset(tables())):

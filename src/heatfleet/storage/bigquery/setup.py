@@ -1,7 +1,4 @@
-"""Makes the tables of a store. The server itself never does: it needs fewer rights than this.
-
-A script of ``schema/`` may be run any number of times. Which have been run is in the table ``schema_version``.
-"""
+"""Makes the tables of a store. The server itself never does: it needs fewer rights than this."""
 
 from google.api_core import exceptions
 from google.cloud import bigquery
@@ -10,7 +7,6 @@ from heatfleet.storage.bigquery.address import Address
 from heatfleet.storage.bigquery.connect import SCHEMA_FOLDER
 
 CALL_S = 30.0
-_RECORD = "INSERT INTO schema_version (version, made) VALUES (@version, CURRENT_TIMESTAMP())"
 
 
 def create_tables(client: bigquery.Client, address: Address, location: str | None = None) -> None:
@@ -29,6 +25,3 @@ def create_tables(client: bigquery.Client, address: Address, location: str | Non
         dataset = client.create_dataset(wanted, exists_ok=True, timeout=CALL_S)
     for path in sorted(SCHEMA_FOLDER.glob("*.sql")):
         client.query(path.read_text(encoding="utf-8"), location=dataset.location).result()
-        version = bigquery.ScalarQueryParameter("version", "INT64", int(path.stem))
-        noted = bigquery.QueryJobConfig(query_parameters=[version])
-        client.query(_RECORD, noted, location=dataset.location).result()

@@ -1,11 +1,5 @@
 -- The tables of a store. Times are instants; slots are quarters of an hour since 1970 (domain/slots.py).
 
--- Which versions of the schema were made here, one row each time: a script that is run again changes nothing.
-CREATE TABLE IF NOT EXISTS schema_version (
-  version INT64     NOT NULL,
-  made    TIMESTAMP NOT NULL
-);
-
 -- Readings as they were appended, repetitions included, until the rollup has counted them. `batch` is a random number
 -- that the rows of one append share: they appear together, so a rollup takes whole batches.
 CREATE TABLE IF NOT EXISTS arrival (
@@ -47,3 +41,11 @@ CREATE TABLE IF NOT EXISTS reading (
 PARTITION BY TIMESTAMP_TRUNC(time, DAY)
 CLUSTER BY device_id
 OPTIONS (require_partition_filter = TRUE);
+
+-- One row: of which version these tables are.
+CREATE TABLE IF NOT EXISTS head (
+  version INT64 NOT NULL OPTIONS (description = "of these tables")
+);
+
+MERGE INTO head USING (SELECT 1 AS version) AS made ON head.version = made.version
+WHEN NOT MATCHED THEN INSERT (version) VALUES (made.version);
