@@ -26,6 +26,7 @@ def mend() -> None:
     write_where_a_job_says()
     give_parameters_to_scripts()
     keep_the_default_dataset()
+    let_transactions_be_duckdbs()
     refuse_what_bigquery_refuses()
 
 
@@ -121,6 +122,25 @@ def in_default_dataset(sql: str, project: str) -> str:
         sql, default_project=given.get("projectId", project), default_dataset=given["datasetId"]
     )
     return str(named)
+
+
+def let_transactions_be_duckdbs() -> None:
+    """They were seen half done by others, copied their tables first, and were committed by the end of the script."""
+    script = interpreter.ScriptInterpreter
+
+    async def handled(self: Any, statement: str) -> None:
+        """All statements of a script run on one thread, and nothing else on it meanwhile."""
+        self._ctx.engine.execute(f"{statement} TRANSACTION" if statement == "BEGIN" else statement)
+        self._active_txn = {} if statement == "BEGIN" else None
+
+    async def undone(self: Any) -> None:
+        await handled(self, "ROLLBACK")
+
+    async def nothing(_: Any, __: str) -> None:
+        pass
+
+    script._handle_txn_statement, script._snapshot_dml_targets = handled, nothing
+    script._drop_txn_snapshots = script._restore_txn_snapshots = undone
 
 
 def refuse_what_bigquery_refuses() -> None:
