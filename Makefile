@@ -8,7 +8,8 @@ UPGRADE ?=
 
 BIN     := .venv/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --group build
+COMPILE := $(BIN)/uv pip compile --quiet
+PROJECT := pyproject.toml --group build
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test check bench bench-peers bench-day soak audit lock clean
@@ -22,14 +23,14 @@ run: .venv/run-installed ## start a simulated fleet and the service; Ctrl-C leav
 
 install: .venv/dev-installed ## put the service and its tools into .venv
 
-test: .venv/dev-installed ## run every test but the soak
+test: .venv/dev-installed .venv/bigquery-server/installed ## run every test but the soak
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not soak" $(ARGS)
 
 check: .venv/dev-installed ## lint, types, and the rules of the house
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict src tests $(wildcard benchmarks)
-	$(BIN)/python -m pytest tests/test_tidy.py tests/test_docs.py
+	$(BIN)/python -m pytest tests/test_tidy.py tests/test_docs.py tests/test_bigquery_sql.py
 
 bench: .venv/dev-installed ## measure what a message costs on this machine
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -40,7 +41,7 @@ bench-peers: .venv/dev-installed ## measure beside VictoriaMetrics, InfluxDB and
 bench-day: .venv/dev-installed ## a simulated day of the fleet, checked to the watt-hour
 	$(BIN)/python -m benchmarks day $(ARGS)
 
-soak: .venv/dev-installed ## run for minutes under load and faults
+soak: .venv/dev-installed .venv/bigquery-server/installed ## run for minutes under load and faults
 	$(BIN)/python -m pytest -m soak $(ARGS)
 	$(BIN)/python -m pytest --hypothesis-profile=thorough tests/unit tests/contract $(ARGS)
 
@@ -50,9 +51,10 @@ audit: .venv/dev-installed ## ask for known weaknesses of the libraries, and lis
 	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
 
 lock: .venv/dev-installed ## write the lock files anew from pyproject.toml
-	$(COMPILE) $(UPGRADE) --output-file requirements.lock
-	$(COMPILE) $(UPGRADE) --extra google --extra postgresql --constraints requirements.lock --output-file requirements-cloud.lock
-	$(COMPILE) $(UPGRADE) --group dev --all-extras --constraints requirements-cloud.lock --output-file requirements-dev.lock
+	$(COMPILE) $(PROJECT) $(UPGRADE) --output-file requirements.lock
+	$(COMPILE) $(PROJECT) $(UPGRADE) --extra google --extra postgresql --constraints requirements.lock --output-file requirements-cloud.lock
+	$(COMPILE) $(PROJECT) $(UPGRADE) --group dev --all-extras --constraints requirements-cloud.lock --output-file requirements-dev.lock
+	$(COMPILE) tests/bigquery_server/requirements.in $(UPGRADE) --output-file tests/bigquery_server/requirements.lock
 
 clean: ## remove .venv, caches and build output; data stays
 	rm -rf .venv build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
@@ -70,6 +72,12 @@ clean: ## remove .venv, caches and build output; data stays
 	@$(INSTALL) --require-hashes --requirement requirements-dev.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@ .venv/run-installed
+
+.venv/bigquery-server/installed: tests/bigquery_server/requirements.lock .venv/created
+	@echo "Installing a BigQuery for tests into .venv/bigquery-server (once, and again when its lock file changes) ..."
+	@$(BIN)/python -m venv .venv/bigquery-server
+	@.venv/bigquery-server/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $<
+	@touch $@
 
 .venv/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

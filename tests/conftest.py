@@ -16,7 +16,7 @@ settings.register_profile("default", deadline=None, max_examples=50)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
 settings.load_profile("default")
 
-pytest_plugins = ["tests.figures"]
+pytest_plugins = ["tests.bigquery_server.running", "tests.figures"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,6 @@ Loaded once, at the start of a command, and passed on as an argument; nothing el
 
 import ipaddress
 import os
-import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from io import StringIO
@@ -16,39 +15,14 @@ from dotenv.parser import Original, parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
-from heatfleet.domain.access import is_well_formed
-from heatfleet.domain.local_time import find_zone
+from heatfleet import config_values as values
 from heatfleet.errors import SetupError
 
 PREFIX = "HEATFLEET_"
 ENV_FILE = ".env"
+STORE_DEFAULT = "sqlite:///var/heatfleet.db"
 
 Source = Literal["default", ".env", "environment", "option"]
-
-_matches_host_name = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?").fullmatch
-
-
-def _host(value: str) -> str:
-    """An IP address or a host name: no scheme, no port, no brackets."""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        if not _matches_host_name(value):
-            raise ValueError("this is neither an IP address nor a host name") from None
-    return value
-
-
-def _hosts(value: str) -> str:
-    """Host names or addresses with commas between, or ``*``."""
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    return ",".join(name if name == "*" else _host(name) for name in names)
-
-
-def _key(value: str) -> str:
-    """A whole key, or none."""
-    if value and not is_well_formed(value):
-        raise ValueError("this is no key of Heatfleet's, or it was copied incompletely")
-    return value
 
 
 def is_loopback(host: str) -> bool:
@@ -57,23 +31,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _zone(value: str) -> str:
-    """The name of a time zone that is known here."""
-    return find_zone(value).key
-
-
-def _whole_days(value: int) -> int:
-    """At least two days or none: figures of a day stand on the day before, and a hold may be as long as a day."""
-    if value == 1:
-        raise ValueError("this must be at least 2, or 0 for ever")
-    return value
-
-
-def _lower(value: object) -> object:
-    """``INFO`` means ``info``."""
-    return value.lower() if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -91,23 +48,30 @@ class Settings(BaseSettings):
     _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
 
     store: str = Field(
-        "sqlite:///var/heatfleet.db",
+        STORE_DEFAULT,
         description="Where readings and figures are kept: sqlite:///relative/path or sqlite:////absolute/path.",
+    )
+    db: Annotated[str, AfterValidator(values.database)] = Field(
+        "",
+        repr=False,
+        description="Where orders, keys and the audit trail are kept: sqlite:///path or "
+        "postgresql://user@host:port/database, which many servers share. Empty: beside the store; of a store that is "
+        "not SQLite, where that of sqlite:///var/heatfleet.db has them.",
     )
     bus: str = Field(
         "local:",
         description="What carries orders to the devices: local: inside the server, or pubsub://PROJECT/TOPIC.",
     )
-    host: Annotated[str, AfterValidator(_host)] = Field(
+    host: Annotated[str, AfterValidator(values.host)] = Field(
         "127.0.0.1",
         description="IP address or host name the server listens on; 127.0.0.1 serves this machine alone.",
     )
     port: int = Field(8000, ge=1, le=65_535, description="TCP port the server listens on, 1 to 65535.")
-    allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+    allowed_hosts: Annotated[str, AfterValidator(values.hosts)] = Field(
         "",
         description="Names this server is called by, with commas between; * for any. Empty: any, once there are keys.",
     )
-    keys: Annotated[Literal["auto", "required"], BeforeValidator(_lower)] = Field(
+    keys: Annotated[Literal["auto", "required"], BeforeValidator(values.lower)] = Field(
         "auto",
         description="Who needs an API key: required: everybody; auto: nobody, while only this machine reaches the "
         "server and no key was ever made.",
@@ -124,12 +88,14 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="Orders a minute that a key may give which has no limit of its own, up to 10000000. 0: any.",
     )
-    api_key: Annotated[str, AfterValidator(_key)] = Field(
+    api_key: Annotated[str, AfterValidator(values.key)] = Field(
         "",
         repr=False,
         description="The key that commands such as heatfleet report show to a server; the server itself needs none.",
     )
-    tz: Annotated[str, AfterValidator(_zone)] = Field(
+    push_audience: str = Field("", description="Audience of the tokens that Pub/Sub shows at POST /pubsub/push.")
+    push_account: str = Field("", description="E-mail of the service account whose tokens those are. Empty: no pushes.")
+    tz: Annotated[str, AfterValidator(values.zone)] = Field(
         "UTC",
         description="Time zone of reports that name none, as the IANA calls it.",
     )
@@ -145,7 +111,7 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds between two rollups, up to 3600: how old a figure may be. 0: the server starts none.",
     )
-    retention_days: Annotated[int, AfterValidator(_whole_days)] = Field(
+    retention_days: Annotated[int, AfterValidator(values.whole_days)] = Field(
         0,
         ge=0,
         le=36_500,
@@ -179,7 +145,7 @@ class Settings(BaseSettings):
         200_000,
         ge=1,
         le=10_000_000,
-        description="Readings that may wait for the disk, 1 to 10000000; beyond, POST /message answers 503.",
+        description="Readings that may wait to be stored, 1 to 10000000; beyond, POST /message answers 503.",
     )
     bodies_mib_max: int = Field(
         256,
@@ -187,14 +153,24 @@ class Settings(BaseSettings):
         le=65_536,
         description="MiB that large bodies under way may take together, 8 to 65536; beyond, POST /message answers 503.",
     )
-    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
+    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(values.lower)] = Field(
         "auto",
         description="Log lines: json, console, or auto: console on a terminal and json elsewhere.",
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(values.lower)] = Field(
         "info",
         description="The least level that is logged: debug, info, warning or error.",
     )
+
+    @property
+    def ledger(self) -> str:
+        """The URL of the database that has orders, keys and the audit trail; there may be a password in it."""
+        return self.db or (STORE_DEFAULT if self.store.startswith("bigquery:") else self.store)
+
+    @property
+    def ledger_shown(self) -> str:
+        """The same, for people."""
+        return values.without_password(self.ledger)
 
 
 class Origin(NamedTuple):
@@ -227,11 +203,10 @@ def load_settings(**overrides: str | float | None) -> Settings:
 
 def where_from(settings: Settings) -> list[Origin]:
     """Each of the settings that ``load_settings`` gave, with where its value came from."""
+    # A key or a password is nobody's to read from a screen.
+    shown = {"api_key": "(set)" if settings.api_key else "", "db": values.without_password(settings.db)}
     return [
-        # A key is nobody's to read from a screen.
-        Origin(
-            name, variable(name), "(set)" if name == "api_key" and settings.api_key else getattr(settings, name), source
-        )
+        Origin(name, variable(name), shown.get(name, getattr(settings, name)), source)
         for name, source in settings._sources.items()  # noqa: SLF001
     ]
 
@@ -241,10 +216,14 @@ def variable(name: str) -> str:
     return f"{PREFIX}{name.upper()}"
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment that gives a child process the same settings; it calls no server, and gets no key."""
-    kept = {name: value for name, value in os.environ.items() if name.upper() != variable("api_key")}
-    names = set(Settings.model_fields) - {"api_key"}
+def environment(settings: Settings, *, leave_out: Iterable[str] = ()) -> dict[str, str]:
+    """The environment that gives a child process the same settings, but for those it has no use for.
+
+    No child calls a server, so none gets a key.
+    """
+    secret = {"api_key", *leave_out}
+    kept = {name: value for name, value in os.environ.items() if name.upper() not in map(variable, secret)}
+    names = set(Settings.model_fields) - secret
     return kept | {variable(name): str(getattr(settings, name)) for name in names}
 
 

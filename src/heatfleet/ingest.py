@@ -1,8 +1,8 @@
 """From accepted to durable: readings wait here, share a commit, and are answered for after it.
 
 One thread writes. While it commits, what arrives waits in the event loop and shares the next commit; so one
-``fsync`` serves everybody, and an idle writer serves a lone device at once. Everything but ``Store.append`` runs
-on the loop's thread, so nothing here needs a lock.
+``fsync``, or one way to BigQuery, serves everybody, and an idle writer serves a lone device at once. Everything but
+``Store.append`` runs on the loop's thread, so nothing here needs a lock.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ COMMIT_REQUESTS_MAX = 1024
 FEW_READINGS = 8
 """As many as a usual message may have, and a few more."""
 STUCK_S = 2.0
-"""A commit that runs longer means a locked or dying disk: new readings are refused until it ends."""
+"""A commit that runs longer means a dying disk, or BigQuery far away: new readings are refused until it ends."""
 TROUBLE_S = 30.0
 """So long after a failed commit the server counts as not ready, if no later one succeeds."""
 
@@ -88,9 +88,9 @@ class Ingest:
         if self._closed is not None:
             return StoreUnavailable("the server is stopping; nothing more is written", retry_after_s=5)
         if self._commit and self._loop.time() - self._commit_began_s > STUCK_S:
-            return Overloaded("the disk has not taken the last readings yet; send these again later", 2)
+            return Overloaded("the last readings are not stored yet; send these again later", 2)
         if self._readings and self._readings + readings > self._readings_max:
-            return Overloaded("too many readings wait for the disk; send these again later")
+            return Overloaded("too many readings wait to be stored; send these again later")
         return None
 
     def check(self, readings: int = 1) -> None:
@@ -148,7 +148,7 @@ class Ingest:
     def _expect_share(self, who: str | None, size: int) -> None:
         taken = self._shares.get(who, 0)
         if taken and taken + size > self._readings_max // 2:
-            raise TooMany("too many readings of this key wait for the disk; send these again later")
+            raise TooMany("too many readings of this key wait to be stored; send these again later")
 
     def _in_share(self, who: str | None, size: int, done: Done) -> Done:
         self._shares[who] = self._shares.get(who, 0) + size
@@ -191,7 +191,8 @@ class Ingest:
         size = self._commit_readings
         lasted_s = self._loop.time() - self._commit_began_s
         if error is not None and lasted_s > STUCK_S / 2:
-            # Who waited meanwhile would wait as long again, most likely for the same: a file that is locked.
+            # Who waited meanwhile would wait as long again, most likely for the same: a locked file, or BigQuery
+            # that does not answer.
             size += sum(len(readings) for readings, _ in self._waiting)
             commit += [done for _, done in self._waiting]
             self._waiting.clear()

@@ -14,18 +14,14 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.messages = Counter(
-            "heatfleet_messages",
-            "Device messages accepted: all they hold is on disk.",
-            registry=self.registry,
+            "heatfleet_messages", "Device messages accepted: all they hold is durable.", registry=self.registry
         )
         self.readings = Counter(
-            "heatfleet_readings",
-            "Readings made durable, repeated ones included.",
-            registry=self.registry,
+            "heatfleet_readings", "Readings made durable, repeated ones included.", registry=self.registry
         )
         self.rejected = Counter(
             "heatfleet_rejected",
-            "Messages, and whole requests to POST /message, that were refused, by the slug of their problem.",
+            "Messages, and whole requests to POST /message and /pubsub/push, refused, by the slug of their problem.",
             ["reason"],
             registry=self.registry,
         )
@@ -36,7 +32,7 @@ class Metrics:
         )
         self.commit_seconds = Histogram(
             "heatfleet_commit_seconds",
-            "Seconds one commit of readings took, to the disk. When it grows, the disk is slow or shared.",
+            "Seconds one commit of readings took, to the disk or to BigQuery. When it grows, that is slow or shared.",
             buckets=COMMIT_SECONDS_BUCKETS,
             registry=self.registry,
         )
@@ -44,6 +40,11 @@ class Metrics:
             "heatfleet_commit_readings",
             "Readings that shared one commit.",
             buckets=COMMIT_READINGS_BUCKETS,
+            registry=self.registry,
+        )
+        self.readings_set_aside = Gauge(
+            "heatfleet_readings_set_aside",
+            "Readings that BigQuery refused one by one and that lie in its table dead_letter. Not 0: look there.",
             registry=self.registry,
         )
         self.queue_readings = Gauge(

@@ -152,7 +152,7 @@ class RollupProcess:
     def _start(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "heatfleet.rollup", str(os.getpid())],
-            env=environment(self._settings),
+            env=environment(self._settings, leave_out=("db",)),  # which has a password, perhaps
             stdin=subprocess.DEVNULL,
         )
 

@@ -144,7 +144,7 @@ def run(settings: Settings, *, limits: Limits | None = None, door: bool = True) 
 def _expect_keys(settings: Settings) -> None:
     """Raise ``SetupError`` if everybody needs a key, and there is none."""
     alone = is_loopback(settings.host)
-    if (alone and settings.keys == "auto") or _any_key(settings.store):
+    if (alone and settings.keys == "auto") or _any_key(settings.ledger):
         return
     given = {origin.name: origin.value for origin in where_from(settings) if origin.source == "option"}
     same = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in given.items())
@@ -157,9 +157,9 @@ def _expect_keys(settings: Settings) -> None:
     )
 
 
-def _any_key(store: str) -> bool:
+def _any_key(ledger: str) -> bool:
     try:
-        with closing(open_key_ring(store, writable=False)) as ring:
+        with closing(open_key_ring(ledger, writable=False)) as ring:
             return bool(ring.keys())
     except SetupError:
         return False  # no such file yet, or one that does not fit: opening it for good says what is wrong

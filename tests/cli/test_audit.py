@@ -12,6 +12,7 @@ from heatfleet.domain.access import CLI, LOCAL, Actor, AuditEntry
 from heatfleet.domain.commands import Command
 from heatfleet.storage import open_ledger
 from tests.cli.conftest import Run
+from tests.contract.ledgers import accept, settle
 from tests.serving import RunningServer
 
 NOW_MS = 1_768_068_000_000  # 2026-01-10T18:00Z
@@ -30,8 +31,8 @@ def trail(run: Run) -> None:
     """A ledger in the folder where commands run, with a trail of three lines."""
     with closing(open_ledger(STORE)) as ledger:
         command = Command("c1", "bedroom-1", None, True, NOW_MS, NOW_MS + 300_000)
-        ledger.accept(command, by=Actor(KEY, "192.0.2.7"))
-        ledger.settle("c1", "published", NOW_MS)
+        accept(ledger, command, by=Actor(KEY, "192.0.2.7"))
+        settle(ledger, "c1", "published", NOW_MS)
         ledger.note(
             AuditEntry(NOW_MS + 60_000, Actor(LOCAL, "127.0.0.1"), "order", "bedroom-2", "off", "not-found"),
             AuditEntry(NOW_MS + 120_000, Actor(CLI, "root"), "key-revoke", KEY, "", "done"),

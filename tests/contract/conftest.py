@@ -1,27 +1,16 @@
-"""Every kind of ledger and of key ring, empty; and what keeps a key ring, at a SQL prompt."""
+"""Every kind of ledger and of key ring, empty; and what keeps them, at a SQL prompt."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import apsw
 import pytest
 
 from heatfleet.domain.access import CLI, Actor, ApiKey, digest_of, new_key
 from heatfleet.storage import open_key_ring, open_ledger
 from heatfleet.storage.base import KeyRing, Ledger
-from tests.contract.ledgers import LEDGERS
-
-# The table of backends: a name, and how to give one an address in a fresh folder.
-KEY_RINGS: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda folder: f"sqlite:///{folder}/heatfleet.db",
-}
-
-# How to run one statement of SQL on what a backend keeps at an address, as somebody with a SQL prompt would.
-BY_HAND: dict[str, Callable[[str, str], list[tuple[object, ...]]]] = {
-    "sqlite": lambda url, statement: sqlite_by_hand(Path(f"{url.removeprefix('sqlite:///')}.d/ledger.db"), statement),
-}
+from tests.contract.ledgers import LEDGERS, Backend
 
 ByHand = Callable[[str], list[tuple[object, ...]]]
 
@@ -30,17 +19,17 @@ DAY_MS = 86_400_000
 SOMEBODY = Actor(CLI, "alice")
 
 
-def sqlite_by_hand(path: Path, statement: str) -> list[tuple[object, ...]]:
-    with closing(apsw.Connection(str(path))) as connection:
-        connection.set_busy_timeout(30_000)
-        return list(connection.execute(statement))
-
-
 @pytest.fixture(params=LEDGERS.values(), ids=list(LEDGERS))
-def address(request: pytest.FixtureRequest) -> Callable[[Path], str]:
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each kind of ledger."""
+    kind: Backend = request.param
+    return kind
+
+
+@pytest.fixture
+def address(backend: Backend) -> Callable[[Path], str]:
     """How to give a ledger of each kind an address in a folder."""
-    backend: Callable[[Path], str] = request.param
-    return backend
+    return backend.address
 
 
 @pytest.fixture
@@ -56,30 +45,17 @@ def ledger(url: str) -> Iterator[Ledger]:
         yield opened
 
 
-@pytest.fixture(params=list(KEY_RINGS))
-def key_ring_backend(request: pytest.FixtureRequest) -> str:
-    """The name of each kind of key ring."""
-    name: str = request.param
-    return name
-
-
 @pytest.fixture
-def ring_url(key_ring_backend: str, tmp_path: Path) -> str:
-    """The address of an empty key ring of each kind."""
-    return KEY_RINGS[key_ring_backend](tmp_path)
-
-
-@pytest.fixture
-def ring(ring_url: str) -> Iterator[KeyRing]:
+def ring(url: str) -> Iterator[KeyRing]:
     """An empty key ring of each kind, open for writing."""
-    with closing(open_key_ring(ring_url)) as opened:
+    with closing(open_key_ring(url)) as opened:
         yield opened
 
 
 @pytest.fixture
-def by_hand(key_ring_backend: str, ring_url: str) -> ByHand:
+def by_hand(backend: Backend, url: str) -> ByHand:
     """Runs one statement of SQL on what this kind of key ring keeps."""
-    return lambda statement: BY_HAND[key_ring_backend](ring_url, statement)
+    return lambda statement: backend.by_hand(url, statement)
 
 
 def made(name: str = "gateway lyon", at_ms: int = NOW_MS, **columns: object) -> ApiKey:

@@ -8,7 +8,7 @@ from heatfleet.domain.access import LOCAL, Actor, AuditEntry
 from heatfleet.errors import KeyReused, StoreUnavailable
 from heatfleet.storage import open_ledger
 from heatfleet.storage.base import Ledger
-from tests.contract.ledgers import BY, DAY_MS, NOW_MS, TTL_MS, order, publish
+from tests.contract.ledgers import BY, DAY_MS, NOW_MS, TTL_MS, accept, order, publish, settle
 
 OTHER = Actor(LOCAL, "127.0.0.1")
 
@@ -27,8 +27,8 @@ def test_an_order_is_noted_as_it_is_accepted(url: str) -> None:
     """Who gave the order, from where, when, to which device and what: on disk once it is accepted."""
     first, second = order("d1"), order("d2", NOW_MS + 5, switch=False)
     with closing(open_ledger(url)) as ledger:
-        ledger.accept(first, by=BY)
-        ledger.accept(second, by=OTHER)
+        accept(ledger, first, by=BY)
+        accept(ledger, second, by=OTHER)
     with closing(open_ledger(url, writable=False)) as ledger:
         assert [
             AuditEntry(NOW_MS, BY, "order", "d1", "on", "accepted", first.command_id),
@@ -39,11 +39,11 @@ def test_an_order_is_noted_as_it_is_accepted(url: str) -> None:
 def test_the_result_of_an_order_is_its_state(ledger: Ledger) -> None:
     """An order is told as it stands at the time of asking."""
     failed = order("d1")
-    ledger.accept(failed, by=BY)
-    ledger.settle(failed.command_id, "failed", NOW_MS)
+    accept(ledger, failed, by=BY)
+    settle(ledger, failed.command_id, "failed", NOW_MS)
     publish(ledger, order("d2"))
     publish(ledger, order("d2"))
-    ledger.accept(order("d3"), by=BY)
+    accept(ledger, order("d3"), by=BY)
 
     assert ["failed", "superseded", "published", "accepted"] == [entry.result for entry in noted(ledger)]
     assert "expired" == noted(ledger, NOW_MS + TTL_MS)[2].result
@@ -51,9 +51,9 @@ def test_the_result_of_an_order_is_its_state(ledger: Ledger) -> None:
 
 def test_a_repeated_order_is_noted_as_one(ledger: Ledger) -> None:
     """Each request leaves a line; one that stands for an earlier order says so, and names that order."""
-    first = ledger.accept(order(), by=BY, idempotency_key="k").command
-    ledger.accept(order(at_ms=NOW_MS + 9), by=BY, idempotency_key="k")
-    ledger.settle(first.command_id, "published", NOW_MS + 10)
+    first = accept(ledger, order(), by=BY, idempotency_key="k").command
+    accept(ledger, order(at_ms=NOW_MS + 9), by=BY, idempotency_key="k")
+    settle(ledger, first.command_id, "published", NOW_MS + 10)
 
     assert [(NOW_MS, "published", first.command_id), (NOW_MS + 9, "repeated", first.command_id)] == [
         (entry.at_ms, entry.result, entry.command_id) for entry in noted(ledger)
@@ -62,9 +62,9 @@ def test_a_repeated_order_is_noted_as_one(ledger: Ledger) -> None:
 
 def test_what_is_not_accepted_leaves_no_order_in_the_trail(ledger: Ledger) -> None:
     """The line and its order are one: where the order is not written, there is no line either."""
-    known = ledger.accept(order(), by=BY, idempotency_key="k").command
+    known = accept(ledger, order(), by=BY, idempotency_key="k").command
     with pytest.raises(KeyReused):
-        ledger.accept(order("d2"), by=BY, idempotency_key="k")
+        accept(ledger, order("d2"), by=BY, idempotency_key="k")
     with pytest.raises(StoreUnavailable):
         ledger.accept_many([order("d3"), known], by=BY)
 
@@ -124,10 +124,10 @@ def test_a_clock_that_goes_back_hides_nothing(ledger: Ledger) -> None:
 
 def test_a_key_belongs_to_its_caller(ledger: Ledger) -> None:
     """The same Idempotency-Key from two callers stands for two orders, whether they are equal or not."""
-    first = ledger.accept(order(), by=BY, idempotency_key="k").command
-    second = ledger.accept(order(), by=OTHER, idempotency_key="k").command
-    third = ledger.accept(order("d2"), by=Actor("another1", BY.address), idempotency_key="k").command
+    first = accept(ledger, order(), by=BY, idempotency_key="k").command
+    second = accept(ledger, order(), by=OTHER, idempotency_key="k").command
+    third = accept(ledger, order("d2"), by=Actor("another1", BY.address), idempotency_key="k").command
 
     assert 3 == len({first.command_id, second.command_id, third.command_id})
-    assert first == ledger.accept(order(), by=Actor(BY.name, "198.51.100.1"), idempotency_key="k").command
-    assert second == ledger.accept(order(), by=OTHER, idempotency_key="k").command
+    assert first == accept(ledger, order(), by=Actor(BY.name, "198.51.100.1"), idempotency_key="k").command
+    assert second == accept(ledger, order(), by=OTHER, idempotency_key="k").command

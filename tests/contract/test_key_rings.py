@@ -2,7 +2,6 @@
 
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from heatfleet.errors import HeatfleetError, NotFound, StoreUnavailable
 from heatfleet.storage import open_key_ring
 from heatfleet.storage.base import KeyRing
 from tests.contract.conftest import DAY_MS, NOW_MS, SOMEBODY, ByHand, added, all_keys, made, trail
+from tests.contract.ledgers import Backend
 
 
 def test_a_new_ring_has_no_keys(ring: KeyRing) -> None:
@@ -18,7 +18,7 @@ def test_a_new_ring_has_no_keys(ring: KeyRing) -> None:
     assert [] == all_keys(ring)
 
 
-def test_a_key_is_kept_as_it_was_given(ring_url: str) -> None:
+def test_a_key_is_kept_as_it_was_given(url: str) -> None:
     """Everything that is known of a key is there after the ring was opened anew, in the order the keys were made."""
     keys = [
         made(),
@@ -26,17 +26,17 @@ def test_a_key_is_kept_as_it_was_given(ring_url: str) -> None:
         made("bound", bounds=Bounds("fr-", "heater."), messages_per_s=5, commands_per_min=0),
         made("Grüße, \"x\" [b] 'y'; --", NOW_MS - 1, expires_at_ms=NOW_MS + 1, revoked_at_ms=NOW_MS, used_at_ms=3),
     ]
-    with closing(open_key_ring(ring_url)) as ring:
+    with closing(open_key_ring(url)) as ring:
         for key in keys:
             ring.add(key, by=SOMEBODY)
-    with closing(open_key_ring(ring_url)) as ring:
+    with closing(open_key_ring(url)) as ring:
         assert keys == all_keys(ring)
 
 
-def test_who_only_looks_changes_nothing(ring: KeyRing, ring_url: str) -> None:
+def test_who_only_looks_changes_nothing(ring: KeyRing, url: str) -> None:
     """A ring that was opened to be read tells the keys, and refuses to take any."""
     key = added(ring)
-    with closing(open_key_ring(ring_url, writable=False)) as looking:
+    with closing(open_key_ring(url, writable=False)) as looking:
         with pytest.raises(HeatfleetError):
             looking.add(made(), by=SOMEBODY)
         assert [key] == all_keys(looking) == all_keys(ring)
@@ -139,31 +139,29 @@ def test_use_is_noted_aside(ring: KeyRing, by_hand: ByHand) -> None:
     assert before == (ring.version(), trail(by_hand))
 
 
-def test_a_locked_ring_says_so(ring: KeyRing, ring_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_ring_says_so(ring: KeyRing, url: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another holds the write lock keys can be read; a change is refused after a while, and not written."""
     key = added(ring)
-    monkeypatch.setattr("heatfleet.storage.sqlite.connect.BUSY_TIMEOUT_MS", 50)
-    with closing(open_key_ring(ring_url)) as other:
-        other._db.execute("BEGIN IMMEDIATE")  # type: ignore[attr-defined]
-        with closing(open_key_ring(ring_url)) as impatient:
-            assert [key] == all_keys(impatient)
-            assert ring.version() == impatient.version()
-            for change in (
-                lambda: impatient.add(made(), by=SOMEBODY),
-                lambda: impatient.revoke(key.key_id, NOW_MS, by=SOMEBODY),
-                lambda: impatient.note_used({key.key_id: NOW_MS}),
-            ):
-                with pytest.raises(StoreUnavailable):
-                    change()
+    monkeypatch.setattr(*backend.patience)
+    with backend.held(url), closing(open_key_ring(url)) as impatient:
+        assert [key] == all_keys(impatient)
+        assert ring.version() == impatient.version()
+        for change in (
+            lambda: impatient.add(made(), by=SOMEBODY),
+            lambda: impatient.revoke(key.key_id, NOW_MS, by=SOMEBODY),
+            lambda: impatient.note_used({key.key_id: NOW_MS}),
+        ):
+            with pytest.raises(StoreUnavailable):
+                change()
     assert [key] == all_keys(ring)
 
 
-def test_the_key_itself_is_nowhere(ring_url: str, tmp_path: Path) -> None:
+def test_the_key_itself_is_nowhere(url: str, backend: Backend) -> None:
     """Neither the key nor its secret part is in any file of the store: only its id and digest are."""
     text, key_id = new_key()
-    with closing(open_key_ring(ring_url)) as ring:
+    with closing(open_key_ring(url)) as ring:
         ring.add(ApiKey(key_id, digest_of(text), "n", frozenset({"ingest"}), NOW_MS), by=SOMEBODY)
-        written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        written = backend.all_written(url)
 
     assert digest_of(text) in written
     assert key_id.encode() in written

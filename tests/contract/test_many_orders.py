@@ -9,7 +9,7 @@ from heatfleet.domain.commands import Command, CommandRecord
 from heatfleet.errors import KeyReused, NotFound, StoreUnavailable
 from heatfleet.storage import open_ledger
 from heatfleet.storage.base import Ledger
-from tests.contract.ledgers import BY, NOW_MS, devices, order
+from tests.contract.ledgers import BY, NOW_MS, accept, devices, order, unsettled
 
 
 def orders(*device_ids: str, at_ms: int = NOW_MS) -> list[Command]:
@@ -54,7 +54,7 @@ def test_what_became_of_orders_is_noted_in_their_order(url: str) -> None:
 def test_orders_are_accepted_all_or_none(ledger: Ledger) -> None:
     """When one of them cannot be written, none is, and nobody is told otherwise by the audit trail."""
     [known] = orders("d1")
-    ledger.accept(known, by=BY)
+    accept(ledger, known, by=BY)
     new = orders("d2", "d3")
     with pytest.raises(StoreUnavailable):
         ledger.accept_many([new[0], known, new[1]], by=BY, idempotency_key="k")
@@ -71,7 +71,7 @@ def test_orders_are_settled_all_or_none(ledger: Ledger) -> None:
     with pytest.raises(NotFound):
         settle(ledger, [*commands, *orders("d3")], "published", "published", "published")
 
-    assert 2 == ledger.fail_unsettled(NOW_MS)
+    assert 2 == unsettled(ledger)
 
 
 def test_a_key_stands_for_all_orders_of_a_request(ledger: Ledger) -> None:
@@ -83,7 +83,7 @@ def test_a_key_stands_for_all_orders_of_a_request(ledger: Ledger) -> None:
     assert [record.command for record in first] == [record.command for record in again]
     assert ["published", "published"] == [record.state for record in again]
     assert ["published", "published", "repeated", "repeated"] == [entry.result for _, entry in ledger.audit(NOW_MS)]
-    assert 0 == ledger.fail_unsettled(NOW_MS)
+    assert 0 == unsettled(ledger)
 
 
 @pytest.mark.parametrize("others", [["d1"], ["d1", "d2", "d3"], ["d2", "d1"], ["d1", "d3"]])

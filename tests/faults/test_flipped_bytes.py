@@ -29,6 +29,7 @@ from heatfleet.storage import back_up, check_files, open_ledger, open_store
 from heatfleet.storage.base import Ages, DeviceFilter
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite import lost_commits
+from tests.contract.ledgers import accept, settle
 from tests.keys import BY_TEST
 from tests.oracle import defined, told
 from tests.path.expected import expected_report
@@ -65,8 +66,8 @@ def fill(folder: Path) -> None:
         ledger = open_ledger(url)
         for number in range(5):
             order = Command(f"order-{number}", "d1", "p", switch=True, issued_at_ms=NOW_MS, expires_at_ms=NOW_MS + 1)
-            ledger.accept(order, by=BY_TEST, idempotency_key=f"key-{number}")
-            ledger.settle(order.command_id, "published", NOW_MS)
+            accept(ledger, order, by=BY_TEST, idempotency_key=f"key-{number}")
+            settle(ledger, order.command_id, "published", NOW_MS)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
 

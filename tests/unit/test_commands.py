@@ -14,6 +14,7 @@ from heatfleet.storage import open_ledger
 from heatfleet.storage.base import Settled
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite.ledger import SqliteLedger
+from tests.contract.ledgers import accept, unsettled
 from tests.unit.gated_desk import BY, NOW_MS, TTL_S, devices, open_office
 
 
@@ -59,7 +60,7 @@ async def test_an_order_is_on_disk_before_the_bus_gets_it(tmp_path: Path) -> Non
         office.bus.gate.clear()
         sending = asyncio.create_task(office.desk.send("d1", by=BY, switch=True, idempotency_key="k"))
         await office.bus.one_more_brought()
-        accepted = office.ledger.accept(_like("d1"), by=BY, idempotency_key="k")
+        accepted = accept(office.ledger, _like("d1"), by=BY, idempotency_key="k")
 
         assert "accepted" == accepted.state
         assert not sending.done()
@@ -86,7 +87,7 @@ async def test_a_bus_that_does_not_answer_in_time(tmp_path: Path) -> None:
         assert [] == office.bus.carried
         assert 1.0 == office.counted("failed")
         assert office.ledger.last_order("d1", NOW_MS) is None
-        assert 0 == office.ledger.fail_unsettled(NOW_MS)
+        assert 0 == unsettled(office.ledger)
 
 
 async def test_a_bus_that_refuses(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ async def test_a_bus_that_refuses(tmp_path: Path) -> None:
 async def test_a_crash_between_accept_and_settle(tmp_path: Path) -> None:
     """An order that a dead server left as accepted is settled as failed at the next start, and never published."""
     with closing(open_ledger(f"sqlite:///{tmp_path}/heatfleet.db")) as ledger:
-        left = ledger.accept(_like("d1"), by=BY, idempotency_key="k").command
+        left = accept(ledger, _like("d1"), by=BY, idempotency_key="k").command
     async with open_office(tmp_path) as office, office.desk.follow(devices("d1")) as orders:
         assert "failed" == (await office.desk.command(left.command_id)).state
 

@@ -11,6 +11,7 @@ from heatfleet.domain.commands import Audience, CommandRecord
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.errors import BusUnavailable, KeyReused, Overloaded, StoreUnavailable
 from heatfleet.storage.block import Block
+from tests.contract.ledgers import unsettled
 from tests.unit.gated_desk import BY, NOW_MS, TTL_S, Office, devices, open_office
 from tests.unit.test_commands import ForgetfulLedger
 
@@ -125,7 +126,7 @@ async def test_a_bus_that_does_not_answer_in_time(tmp_path: Path) -> None:
 
         assert ["refused", "refused"] == told(outcomes)
         assert [] == office.bus.carried
-        assert 0 == office.ledger.fail_unsettled(NOW_MS)
+        assert 0 == unsettled(office.ledger)
 
 
 async def test_a_repeated_request_sends_nothing_twice(tmp_path: Path) -> None:

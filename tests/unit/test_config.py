@@ -215,3 +215,54 @@ def test_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch) -
 def test_every_address_is_a_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     """IPv4 and IPv6, scoped or not."""
     assert str(address) == Settings(host=str(address)).host
+
+
+@pytest.mark.parametrize(
+    ("store", "db", "ledger"),
+    [
+        (None, None, "sqlite:///var/heatfleet.db"),
+        ("sqlite:////srv/fleet.db", None, "sqlite:////srv/fleet.db"),
+        ("bigquery://p/d", None, "sqlite:///var/heatfleet.db"),
+        ("bigquery://p/d", "postgresql://u@h/d", "postgresql://u@h/d"),
+        (None, "sqlite:///orders.db", "sqlite:///orders.db"),
+        ("misspelt:///x.db", None, "misspelt:///x.db"),
+    ],
+)
+def test_orders_and_keys_are_beside_the_store_unless_said_otherwise(
+    store: str | None, db: str | None, ledger: str
+) -> None:
+    """One place decides; a store of an unknown kind does not lead to the keys of another one."""
+    assert ledger == load_settings(store=store, db=db).ledger
+
+
+@pytest.mark.parametrize(
+    ("db", "shown"),
+    [
+        ("postgresql://u@h:5432/d", "postgresql://u@h:5432/d"),
+        ("postgresql://u:s3cret@h/d", "postgresql://u:…@h/d"),
+        ("postgresql://u:s3cret%40@h1:1,h2:2/d?target_session_attrs=any", "postgresql://u:…@h1:1,h2:2/d?…"),
+        ("postgresql://u:s3@cr/et?s3cret@h/d", "postgresql://u:…@h/d"),
+        ("postgresql://:s3cret@h/d", "postgresql://:…@h/d"),
+        ("postgresql://u@h/d?pass%77ord=s3cret", "postgresql://u@h/d?…"),
+        ("sqlite:////srv/fleet.db", "sqlite:////srv/fleet.db"),
+    ],
+)
+def test_a_password_is_shown_to_nobody(db: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as a setting nor in what a person is told, and the rollup's process does not get it at all."""
+    monkeypatch.setenv("HEATFLEET_DB", db)
+    settings = load_settings()
+
+    assert [shown] == [origin.value for origin in where_from(settings) if origin.name == "db"]
+    assert shown == settings.ledger_shown
+    assert "s3" not in repr(settings)
+    assert db not in environment(settings, leave_out=["db"]).values()
+    assert db in environment(settings).values()
+
+
+@pytest.mark.parametrize("db", ["postgres://u:s3cret@h/d", "mysql://u:s3cret@h/d", "s3cret", "sqlite://s3cret"])
+def test_another_kind_of_database_is_refused(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said what may be there, and not what was."""
+    monkeypatch.setenv("HEATFLEET_DB", db)
+
+    assert refusal().startswith("HEATFLEET_DB (environment): this begins neither with sqlite:/// nor")
+    assert "s3cret" not in refusal()

@@ -12,6 +12,7 @@ from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage import open_ledger
 from heatfleet.storage.base import Ledger
 from heatfleet.storage.sqlite.connect import APPLICATION_ID, _scripts
+from tests.contract.ledgers import accept, settle
 
 BY = Actor(LOCAL, "127.0.0.1")
 NOW_MS = 1_768_068_000_000  # 2026-01-10T18:00Z
@@ -34,8 +35,8 @@ def file(tmp_path: Path) -> Path:
 
 def publish(ledger: Ledger, command: Command, at_ms: int) -> None:
     """Accept an order and settle it as published."""
-    ledger.accept(command, by=BY)
-    ledger.settle(command.command_id, "published", at_ms)
+    accept(ledger, command, by=BY)
+    settle(ledger, command.command_id, "published", at_ms)
 
 
 def test_a_reader_beside_the_writer(url: str) -> None:
@@ -43,11 +44,11 @@ def test_a_reader_beside_the_writer(url: str) -> None:
     with pytest.raises(SetupError):
         open_ledger(url, writable=False)
     with closing(open_ledger(url)) as writer, closing(open_ledger(url, writable=False)) as reader:
-        record = writer.accept(FIRST, by=BY)
+        record = accept(writer, FIRST, by=BY)
 
         assert record == reader.command("c1", NOW_MS)
         with pytest.raises(StoreUnavailable):
-            reader.accept(SECOND, by=BY)
+            accept(reader, SECOND, by=BY)
 
 
 def test_a_newer_file_is_refused(url: str, file: Path) -> None:
@@ -65,7 +66,7 @@ def test_orders_are_read_with_plain_sql(url: str, file: Path) -> None:
     with closing(open_ledger(url)) as ledger:
         publish(ledger, FIRST, NOW_MS + 7)
         publish(ledger, SECOND, NOW_MS + 1_000)
-        ledger.accept(THIRD, by=BY)
+        accept(ledger, THIRD, by=BY)
     with closing(apsw.Connection(str(file))) as connection:
         query = "SELECT device_id, product_id, switch, state, issued_at, settled_at FROM command_now"
         rows = list(connection.execute(query))
@@ -92,7 +93,7 @@ def test_orders_are_read_with_plain_sql(url: str, file: Path) -> None:
 def test_the_audit_trail_is_only_added_to(url: str, file: Path, change: str) -> None:
     """The file itself refuses to change, replace or delete a line, whoever has it open."""
     with closing(open_ledger(url)) as ledger:
-        ledger.accept(FIRST, by=BY)
+        accept(ledger, FIRST, by=BY)
         before = ledger.audit(NOW_MS)
         with closing(apsw.Connection(str(file))) as connection:
             with pytest.raises(apsw.ConstraintError, match="only ever added to"):
@@ -106,18 +107,18 @@ def test_an_order_that_cannot_be_noted_is_not_accepted(url: str, file: Path) -> 
         with closing(apsw.Connection(str(file))) as connection:
             connection.execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'full'); END")
         with pytest.raises(StoreUnavailable):
-            ledger.accept(FIRST, by=BY, idempotency_key="k")
+            accept(ledger, FIRST, by=BY, idempotency_key="k")
         assert ledger.command("c1", NOW_MS) is None
         with closing(apsw.Connection(str(file))) as connection:
             connection.execute("DROP TRIGGER full")
 
-        assert FIRST == ledger.accept(FIRST, by=BY, idempotency_key="k").command
+        assert FIRST == accept(ledger, FIRST, by=BY, idempotency_key="k").command
 
 
 def test_looking_into_the_trail_holds_up_nobody(url: str, file: Path) -> None:
     """The trail is read beside a writer in the midst of a transaction, without what is not yet committed."""
     with closing(open_ledger(url)) as ledger:
-        ledger.accept(FIRST, by=BY)
+        accept(ledger, FIRST, by=BY)
         with closing(apsw.Connection(str(file))) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("INSERT INTO audit VALUES (NULL, 0, '', '', '', '', '', '', NULL)")
@@ -138,6 +139,6 @@ def test_keys_of_before_the_upgrade_belong_to_local(url: str, file: Path) -> Non
         connection.pragma("user_version", 1)
         connection.pragma("application_id", APPLICATION_ID)
     with closing(open_ledger(url)) as ledger:
-        assert "c0" == ledger.accept(FIRST, by=BY, idempotency_key="k").command.command_id
-        stranger = ledger.accept(THIRD, by=Actor("4fGh71Qa", BY.address), idempotency_key="k")
+        assert "c0" == accept(ledger, FIRST, by=BY, idempotency_key="k").command.command_id
+        stranger = accept(ledger, THIRD, by=Actor("4fGh71Qa", BY.address), idempotency_key="k")
         assert "c3" == stranger.command.command_id

@@ -55,7 +55,7 @@ def audit(
     now_ms = time.time_ns() // 1_000_000
     since_ms, until_ms = _instant_ms("--since", since, now_ms), _instant_ms("--until", until, now_ms)
     key = words.key_id_of(key_id) if key_id not in (None, LOCAL, CLI) else key_id
-    with closing(open_ledger(load_settings(store=store).store, writable=False)) as ledger:
+    with closing(open_ledger(load_settings(store=store).ledger, writable=False)) as ledger:
         asked = partial(
             ledger.audit, now_ms, since_ms=since_ms or 0, until_ms=until_ms, subject=device_id or key, actor=key
         )

@@ -13,7 +13,10 @@ from heatfleet.cli.help import Command, Group
 from heatfleet.cli.terminal import bytes_text, narrate, print_json, screen, utc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from heatfleet.config import Settings
+    from heatfleet.storage.base import FileCheck
 
 StoreUrl = Annotated[str | None, typer.Option("--store", help="URL of the store; HEATFLEET_STORE otherwise.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -51,12 +54,15 @@ def init(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
 
     settings = load_settings(store=store)
     open_store(settings.store, hold_ms=settings.max_hold_s * 1000).close()
-    open_ledger(settings.store).close()
+    open_ledger(settings.ledger).close()
     main = store_path(settings)
     if as_json:
-        print_json({"store": settings.store, "database": str(main), "folder": f"{main}.d"})
-    else:
-        print(f"ready: {main} and, beside it, {main}.d/")
+        more = {"db": settings.ledger_shown} if settings.db else {}
+        print_json({"store": settings.store, "database": str(main), "folder": f"{main}.d"} | more)
+        return
+    print(f"ready: {main} and, beside it, {main}.d/")
+    if settings.db:
+        print(f"ready: {settings.ledger_shown}, for orders and keys")
 
 
 def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
@@ -94,6 +100,8 @@ def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     print(f"figures    {f'up to {utc(status.as_of_ms)}' if status.as_of_ms else 'none yet: no rollup has run'}")
     print(f"waiting    {f'{status.lag_ms / 1000:.0f} s behind' if status.lag_ms else 'nothing'}")
     print(f"readings   {f'kept since {utc(status.kept_from_ms)}' if status.kept_from_ms else 'all kept'}")
+    if settings.db:
+        print(f"orders     in {settings.ledger_shown}")
     print(f"size       {bytes_text(sum(sizes.values()))}")
     for kind, (count, size) in _by_kind(sizes).items():
         print(f"           {bytes_text(size):>9}  {kind}{f' ({count} files)' if count > 1 else ''}")
@@ -125,6 +133,8 @@ def backup(
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     for name in done.left_out:
         narrate(f"heatfleet: warning: {name} was left out: it is none of the store's files")
+    if settings.db:
+        narrate(f"heatfleet: warning: orders, keys and the audit trail are not in this copy: {_to_copy(settings)}")
     size = sum(done.files.values())
     url = f"sqlite:///{quote(str(done.main))}"
     if as_json:
@@ -166,12 +176,11 @@ def check(
     from dataclasses import asdict
 
     from heatfleet.config import load_settings
-    from heatfleet.storage import check_files
 
     settings = load_settings(store=store)
     checks = []
     console = screen()
-    for one in check_files(settings.store, quick=quick, figures=figures):
+    for one in _checked(settings, quick=quick, figures=figures):
         checks.append(one)
         if not as_json:
             console.print("ok   " if one.sound else "fail ", style="green" if one.sound else "bold red", end="")
@@ -182,6 +191,33 @@ def check(
         print_json([asdict(one) for one in checks])
     if not all(one.sound for one in checks):
         raise typer.Exit(ExitCode.FAILURE)
+
+
+def _checked(settings: "Settings", *, quick: bool, figures: bool) -> "Iterator[FileCheck]":
+    from heatfleet.storage import check_files, check_postgresql
+
+    yield from check_files(settings.store, quick=quick, figures=figures, ledger=settings.ledger == settings.store)
+    if is_postgresql(settings):
+        yield check_postgresql(settings.ledger)
+
+
+def _to_copy(settings: "Settings") -> str:
+    """What to do for a copy of orders and keys, where they are not among the store's files."""
+    if is_postgresql(settings):
+        return f"they are in PostgreSQL, so let pg_dump --format=custom copy {settings.ledger_shown}"
+    return f"they are {ledger_place(settings)}, so copy that too: sqlite3 FILE '.backup COPY'"
+
+
+def is_postgresql(settings: "Settings") -> bool:
+    """Whether orders and keys are in PostgreSQL."""
+    return settings.ledger.startswith("postgresql:")
+
+
+def ledger_place(settings: "Settings") -> str:
+    """Where orders and keys are, for people: ``beside`` a file, or ``in`` a database."""
+    if is_postgresql(settings):
+        return f"in {settings.ledger_shown}"
+    return f"beside {Path(urlsplit(settings.ledger).path.removeprefix('/')).absolute()}"
 
 
 def _by_kind(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:

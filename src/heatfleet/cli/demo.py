@@ -63,7 +63,7 @@ def _check_key(settings: "Settings") -> None:
     from heatfleet.storage import open_key_ring
 
     try:
-        with closing(open_key_ring(settings.store, writable=False)) as ring:
+        with closing(open_key_ring(settings.ledger, writable=False)) as ring:
             needs_key = bool(ring.keys())
     except SetupError:
         return  # there is no store yet

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heatfleet.cli import key_words as words
-from heatfleet.cli.db import StoreUrl, store_path
+from heatfleet.cli.db import StoreUrl, ledger_place
 from heatfleet.cli.help import Command, Group
 from heatfleet.cli.terminal import narrate, on_terminal, print_json, screen, utc
 from heatfleet.domain.access import SCOPES, ApiKey, Bounds, Scope, digest_of, new_key
@@ -16,7 +16,6 @@ from heatfleet.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from heatfleet.storage.base import KeyRing
 
@@ -146,7 +145,7 @@ def list_(
     elif shown:
         _draw(shown, now_ms)
     if not keys:
-        narrate(f"no keys beside {where}: `heatfleet keys create` makes one")
+        narrate(f"no keys {where}: `heatfleet keys create` makes one")
     elif len(shown) < len(keys):
         narrate(f"not shown, since they have ended: {len(keys) - len(shown)}; --all shows them")
     for found, fix in words.to_look_after(keys, now_ms):
@@ -222,15 +221,15 @@ def revoke(key_id: KeyId, *, store: StoreUrl = None, as_json: AsJson = False) ->
         narrate("heatfleet: warning: no key is active now, and servers refuse everybody until one is made")
 
 
-def _open(store: str | None, *, make: bool = False, writable: bool = True) -> "tuple[KeyRing, Path]":
-    """The keys beside the store, and where the store is; only with ``make`` it is made if it is not there."""
+def _open(store: str | None, *, make: bool = False, writable: bool = True) -> tuple["KeyRing", str]:
+    """The keys there are, and where they are; only with ``make`` their database is made if it is not there."""
     from heatfleet.config import load_settings
     from heatfleet.storage import open_key_ring
 
     settings = load_settings(store=store)
     if not make:
-        open_key_ring(settings.store, writable=False).close()
-    return open_key_ring(settings.store, writable=writable), store_path(settings).absolute()
+        open_key_ring(settings.ledger, writable=False).close()
+    return open_key_ring(settings.ledger, writable=writable), ledger_place(settings)
 
 
 def _find(keys: "Iterable[ApiKey]", key_id: str) -> ApiKey:
@@ -240,7 +239,7 @@ def _find(keys: "Iterable[ApiKey]", key_id: str) -> ApiKey:
     raise NotFound("there is no key with this id: `heatfleet keys list --all` shows those there are")
 
 
-def _hand_over(text: str, key: ApiKey, now_ms: int, where: "Path", *, as_json: bool) -> None:
+def _hand_over(text: str, key: ApiKey, now_ms: int, where: str, *, as_json: bool) -> None:
     """Print the key alone on stdout, and beside it what to do with it."""
     if as_json:
         print_json({"key": text} | words.as_object(key, now_ms))
@@ -250,7 +249,7 @@ def _hand_over(text: str, key: ApiKey, now_ms: int, where: "Path", *, as_json: b
     narrate("The key is shown this once; only its id and a digest are kept. Send it as")
     narrate("  Authorization: Bearer heat_...            in requests over HTTP")
     narrate("  export HEATFLEET_API_KEY=heat_...         for heatfleet commands")
-    narrate(f"It is kept beside {where}; a running server knows it within 5 s.")
+    narrate(f"It is kept {where}; a running server knows it within 5 s.")
 
 
 def _draw(keys: "list[ApiKey]", now_ms: int) -> None:

@@ -1,6 +1,7 @@
 """Orders to the heaters: write down, hand to the bus, note what became of them, and show them to those who listen.
 
 ``desk``       where orders are given       ``listener``   who hears of them
+``follower``   how they hear of those of other servers
 ``refusals``   orders that were refused, on their way into the audit trail
 """
 

@@ -2,7 +2,7 @@
 
 An order is *accepted* once the ledger has it on disk, and *published* once the bus has it too. Only then is the client
 told, and only then do listeners see it. A crash in between leaves an order that is merely accepted: nobody was told, so
-the next start settles it as failed instead of sending it late.
+the next start, or another server that shares the ledger, settles it as failed instead of sending it late.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import ParamSpec, Self, TypeVar
 from weakref import WeakValueDictionary
 
+from heatfleet.commands.follower import Follower
 from heatfleet.commands.listener import Listener, Listeners
 from heatfleet.commands.refusals import Refusals
 from heatfleet.domain.access import Actor, AuditEntry
@@ -29,6 +30,10 @@ ORDERS_WAITING_MAX = 20_000
 """Orders that may be under way; more are refused rather than kept waiting for seconds."""
 _REQUEST_ORDERS_MIN = 20
 """What a request counts for at least: it takes a sync of the disk, however few its orders are."""
+_ELSEWHERE_S = 0.05
+"""How often it is looked what became of an order that another server has under way."""
+_LATER_S = 5.0
+"""For so long after it must be known what the bus says, the database may be waited for."""
 UNKNOWN_ORDER = "there is no order with this id"
 
 P = ParamSpec("P")
@@ -66,16 +71,20 @@ class CommandDesk:
         self._under_way: dict[str, asyncio.Task[Mapping[str, Outcome]]] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listeners = Listeners()
+        self._follower = Follower(self._ledger_thread, ledger, self._listeners, clock=clock)
         self._waiting = 0
 
     async def __aenter__(self) -> Self:
         await self._in_ledger(self._ledger.fail_unsettled, self._clock())
+        if self._ledger.is_shared:
+            await self._follower.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for listener in self._listeners:
             listener.close()
         await asyncio.gather(*set(self._under_way.values()), return_exceptions=True)
+        await self._follower.stop()
         self._ledger_thread.shutdown()
 
     async def send(
@@ -136,11 +145,16 @@ class CommandDesk:
         self._count("accepted", new)
         self._count("repeated", len(records) - new)
         accepted = [record.command for record in records if record.state == "accepted"]
-        self._start([command for command in accepted if command.command_id not in self._under_way])
+        waiting = [command for command in accepted if command.command_id not in self._under_way]
+        ours = set(commands)
+        elsewhere = [command for command in waiting if self._ledger.is_shared and command not in ours]
+        self._start([command for command in waiting if command not in elsewhere])
         sent: dict[str, Outcome] = {}
-        for task in {self._under_way[command.command_id] for command in accepted}:
+        for task in {self._under_way[it.command_id] for it in accepted if it.command_id in self._under_way}:
             # A request that is given up, or repeated meanwhile, neither stops the orders nor sends them again.
             sent |= await asyncio.shield(task)
+        for command in elsewhere:
+            sent[command.command_id] = await self._outcome_elsewhere(command.command_id)
         return [sent.get(record.command.command_id, record) for record in records]
 
     def note_refused(self, device_id: str, detail: str, *, by: Actor, slug: str) -> None:
@@ -199,10 +213,16 @@ class CommandDesk:
                 await turns.enter_async_context(self._turns.setdefault(device_id, asyncio.Lock()))
             refusals = await self._hand_over(commands, deadline_s)
             records = await self._settle(commands, refusals)
-            for record, refusal in zip(records, refusals, strict=True):
-                if refusal is None:
-                    self._listeners.tell(record)
-        return {record.command.command_id: refusal or record for record, refusal in zip(records, refusals, strict=True)}
+            if self._ledger.is_shared:
+                self._follower.wake()
+            else:
+                for record, refusal in zip(records, refusals, strict=True):
+                    if refusal is None:
+                        self._listeners.tell(record)
+        return {
+            record.command.command_id: refusal or _noted(record)
+            for record, refusal in zip(records, refusals, strict=True)
+        }
 
     async def _hand_over(self, commands: Sequence[Command], deadline_s: float) -> Sequence[BusUnavailable | None]:
         """What the bus says of each order, if there is still time to ask it."""
@@ -216,6 +236,18 @@ class CommandDesk:
         said = dict(zip([command.command_id for command in live], refusals, strict=True))
         expired = BusUnavailable("the order expired before it could be published; it is not sent, try again")
         return [said.get(command.command_id, expired) for command in commands]
+
+    async def _outcome_elsewhere(self, command_id: str) -> Outcome:
+        """What becomes of an order that another server has under way: it publishes it, and nobody else."""
+        try:
+            async with asyncio.timeout(self._timeout_s + _LATER_S):
+                while (record := await self.command(command_id)).state == "accepted":  # noqa: ASYNC110
+                    await asyncio.sleep(_ELSEWHERE_S)
+        except TimeoutError:
+            return BusUnavailable("another server has this order under way; ask again with the same Idempotency-Key")
+        if record.state == "failed":
+            return BusUnavailable("in another server the bus did not accept the order; it is not sent, try again")
+        return record
 
     async def _settle(
         self, commands: Sequence[Command], refusals: Sequence[BusUnavailable | None]
@@ -237,6 +269,14 @@ class CommandDesk:
     async def _in_ledger(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         work = self._ledger_thread.submit(call, *args, **kwargs)
         return await asyncio.wrap_future(work)
+
+
+def _noted(record: CommandRecord) -> Outcome:
+    """What to say of an order that the bus has accepted, as the ledger has it."""
+    if record.state == "failed":
+        lost = "the database lost sight of this server and noted the order as failed; it may be carried out, try again"
+        return BusUnavailable(lost)
+    return record
 
 
 def told(orders: Sequence[tuple[str, bool]]) -> tuple[str, str]:

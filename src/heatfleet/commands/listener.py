@@ -66,6 +66,9 @@ class Listeners:
     def __iter__(self) -> Iterator[Listener]:
         return iter(set().union(*self._by_name.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._by_name)
+
     def add(self, listener: Listener) -> None:
         """From now on it hears of orders."""
         for name in _names(listener.audience):

@@ -42,4 +42,4 @@ class KeyRing(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of files and connections."""

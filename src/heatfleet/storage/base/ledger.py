@@ -16,8 +16,9 @@ class Ledger(Protocol):
     Every method raises ``StoreUnavailable`` when the disk or database does not let it; nothing was written then.
     """
 
-    def accept(self, command: Command, *, by: Actor, idempotency_key: str | None = None) -> CommandRecord:
-        """``accept_many`` with one order."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may write here too: then orders are published that nobody here has given."""
 
     def accept_many(
         self, commands: Sequence[Command], *, by: Actor, idempotency_key: str | None = None
@@ -26,21 +27,25 @@ class Ledger(Protocol):
 
         The key belongs to its actor. If it stands for equal orders (device and switch, one by one) of the last 24 h,
         the earlier records are given back in place of those that did not fail, and the audit trail notes that they
-        were ``repeated``; if it stands for other orders, ``KeyReused`` is raised.
+        were ``repeated``; if it stands for other orders, ``KeyReused`` is raised. Of several at the same time with one
+        key, on whichever server, one writes orders. An order that comes back as ``accepted`` and is none of these
+        commands is under way, in a shared ledger perhaps in another server, which alone publishes it.
         """
-
-    def settle(self, command_id: str, state: Literal["published", "failed"], at_ms: int) -> CommandRecord:
-        """``settle_many`` with one order."""
 
     def settle_many(self, outcomes: Sequence[Settled], at_ms: int) -> Sequence[CommandRecord]:
         """Note what became of accepted orders, all or none; the published ones get the next sequences, in this order.
 
-        Earlier unexpired orders of their devices are ``superseded`` from then on. An order that is settled already
+        Sequences become visible in ascending order, whichever server gives them. Earlier unexpired orders of their
+        devices are ``superseded`` from then on. An order that is settled already
         stays as it is. Raises ``NotFound`` for an id never accepted.
         """
 
     def fail_unsettled(self, at_ms: int) -> int:
-        """Settle every order that is still only accepted as failed; gives their number."""
+        """Settle as failed every order that is still only accepted and that nobody will settle; gives their number.
+
+        So are the orders of a ledger that is not open any more, of this server or another. Those that an open one has
+        under way stay as they are. To be called at the start, and of a shared ledger now and then.
+        """
 
     def note(self, *entries: AuditEntry) -> None:
         """Add lines to the audit trail, which nobody can change or remove."""
@@ -77,5 +82,14 @@ class Ledger(Protocol):
         In ascending order of sequence. Sequences only ever grow, also from one ledger to the one that replaces it.
         """
 
+    def last_sequence(self) -> int:
+        """The greatest sequence that was given, 0 before the first; cheap, to be asked every second."""
+
+    def published(self, now_ms: int, *, after: int, limit: int = 1000) -> Sequence[CommandRecord]:
+        """All published orders with a sequence above ``after``, expired and superseded ones too, in ascending order.
+
+        Of more than ``limit`` the first. Who goes on after the last one misses none, whoever published them.
+        """
+
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of files and connections."""

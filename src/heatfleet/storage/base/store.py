@@ -160,6 +160,13 @@ class Store(Protocol):
         reading appended twice counts once.
         """
 
+    @property
+    def set_aside(self) -> int:
+        """How many readings were appended since the store was opened that its database would not have.
+
+        They held up no others and are kept apart, with the reasons; no figure counts them.
+        """
+
     def rollup(self, now_ms: int) -> Rollup:
         """Bring the figures up to date with all that was appended before the call, counted up to ``now_ms``.
 

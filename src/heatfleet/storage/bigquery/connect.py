@@ -1,6 +1,8 @@
 """Google's clients for an address: with the credentials of the environment, or with none on this machine."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import google.auth.credentials
 import google.auth.exceptions
@@ -15,6 +17,12 @@ from heatfleet.storage.bigquery.address import Address
 
 MESSAGE_BYTES_MAX = 20 * 1024 * 1024
 """gRPC takes 4 MiB unless told; an answer that names bad rows may be longer."""
+CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, and waits for no old one's pause
+    ("grpc.keepalive_time_ms", 30_000),  # so that the kernel gives up a connection that nobody acknowledges
+)
 SCHEMA_FOLDER = Path(__file__).with_name("schema")
 
 _NO_CREDENTIALS = (
@@ -40,15 +48,16 @@ def query_client(address: Address) -> bigquery.Client:
 
 
 def write_client(address: Address) -> BigQueryWriteClient:
-    """For appends. ``SetupError`` without credentials."""
-    options = [
-        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ]
-    if address.grpc is None:
-        try:
-            return BigQueryWriteClient()
-        except google.auth.exceptions.DefaultCredentialsError:
-            raise SetupError(_NO_CREDENTIALS) from None
-    channel = grpc.insecure_channel(address.grpc, options)
-    return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
+    """For appends, over a connection of its own. ``SetupError`` without credentials."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or gRPC's core writes lines of its own between ours
+    if address.grpc is not None:
+        channel = grpc.insecure_channel(address.grpc, CHANNEL_OPTIONS)
+        return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
+
+    def open_channel(host: str, **given: Any) -> grpc.Channel:
+        return BigQueryWriteGrpcTransport.create_channel(host, **given | {"options": CHANNEL_OPTIONS})
+
+    try:
+        return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=open_channel))
+    except google.auth.exceptions.DefaultCredentialsError:
+        raise SetupError(_NO_CREDENTIALS) from None

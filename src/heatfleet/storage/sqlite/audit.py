@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import apsw
 
-from heatfleet.domain.access import Actor, AuditEntry
+from heatfleet.domain.access import AuditEntry
+from heatfleet.storage.base.as_kept import audit_columns, audit_line
 
 NOTE = """INSERT INTO audit (at_ms, actor, address, action, subject, detail, result, command_id)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -32,11 +33,7 @@ Named = dict[str, str | int | None]
 
 def note(connection: apsw.Connection, entries: Iterable[AuditEntry]) -> None:
     """Add lines, in the transaction of what they tell of."""
-    rows = [
-        (it.at_ms, it.actor.name, it.actor.address, it.action, it.subject, it.detail, it.result, it.command_id)
-        for it in entries
-    ]
-    connection.executemany(NOTE, rows)
+    connection.executemany(NOTE, map(audit_columns, entries))
 
 
 def lines(connection: apsw.Connection, asked: Named, *, limit: int, newest: bool) -> list[tuple[int, AuditEntry]]:
@@ -47,7 +44,6 @@ def lines(connection: apsw.Connection, asked: Named, *, limit: int, newest: bool
     for part in parts or [""]:
         # One by one: each has its index, and with an OR between them all lines would have to be sorted.
         rows = connection.execute(query + part + (NEWEST if newest else FIRST), {**asked, "limit": limit})
-        for entry, at_ms, actor, address, *rest in rows:
-            found[entry] = AuditEntry(at_ms, Actor(actor, address), *rest)
+        found |= dict(map(audit_line, rows))
     ordered = sorted(found.items())
     return ordered[-limit:] if newest else ordered[:limit]

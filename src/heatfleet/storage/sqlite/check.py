@@ -54,9 +54,11 @@ class _Facts(NamedTuple):
 class Checker:
     """Looks at one store. With ``quick`` only at the structure of the files, not at each reading and index."""
 
-    def __init__(self, path: str, *, quick: bool) -> None:
+    def __init__(self, path: str, *, quick: bool, ledger: bool = True) -> None:
+        """Without ``ledger`` orders and keys are kept elsewhere, and their file need not be there."""
         self._main = Path(path).absolute()
         self._quick = quick
+        self._expects_ledger = ledger
         self._rows: list[tuple[int, int]] = []
         self._looks: dict[str, Callable[[apsw.Connection, Path], Iterator[str]]] = {
             MAIN: self._wrong_in_main,
@@ -194,7 +196,7 @@ class Checker:
             if day >= kept_day:
                 text = f"readings-{date.fromordinal(_EPOCH_ORDINAL + day)}.db"
                 yield _missing(f"{folder_of(self._main).name}/{text}", "there are figures of this day, but no readings")
-        if "ledger" not in kinds:
+        if "ledger" not in kinds and self._expects_ledger:
             lost = "orders, API keys and the audit trail; a server begins new ones"
             yield _missing(f"{folder_of(self._main).name}/ledger.db", lost)
 

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import apsw
 
-from heatfleet.domain.access import SCOPES, Actor, ApiKey, AuditEntry, Bounds
+from heatfleet.domain.access import Actor, ApiKey, AuditEntry
 from heatfleet.domain.commands import rfc3339
-from heatfleet.errors import NotFound, StoreUnavailable
+from heatfleet.errors import StoreUnavailable
+from heatfleet.storage.base.as_kept import expect_replaceable, key_columns, key_of, known_key
 from heatfleet.storage.sqlite.audit import note
 from heatfleet.storage.sqlite.connect import damage_as_error, open_database, transaction, unavailable_as_error
 
@@ -48,7 +48,7 @@ class SqliteKeyRing:
     def keys(self) -> list[ApiKey]:
         """All keys ever made, in the order they were made."""
         with self._access():
-            return [_key(row) for row in self._db.execute(ALL_KEYS)]
+            return [key_of(row) for row in self._db.execute(ALL_KEYS)]
 
     def version(self) -> int:
         """How often anything was changed, by whatever hand: the table's triggers count."""
@@ -64,12 +64,7 @@ class SqliteKeyRing:
         """Keep a new key in the place of one that goes on for a while."""
         with self._access(), transaction(self._db):
             old = self._find(key_id)
-            if (state := old.state(key.created_at_ms)) != "active":
-                msg = f"this key is {state}, so nothing can take its place: create a new one"
-                raise NotFound(msg)
-            if old.replaced_by is not None:
-                msg = f"this key was replaced by {old.replaced_by} already: rotate that one"
-                raise NotFound(msg)
+            expect_replaceable(old, key.created_at_ms)
             end_ms = expires_at_ms if old.expires_at_ms is None else min(expires_at_ms, old.expires_at_ms)
             self._keep(key, by, f"{key.rights_text}; in the place of {key_id}")
             self._db.execute(REPLACED, {"replaced_by": key.key_id, "expires_at_ms": end_ms, "key_id": key_id})
@@ -98,14 +93,11 @@ class SqliteKeyRing:
             self._db.close()
 
     def _find(self, key_id: str) -> ApiKey:
-        row = self._db.execute(ONE_KEY, {"key_id": key_id}).fetchone()
-        if row is None:
-            raise NotFound("there is no key with this id: `heatfleet keys list --all` shows those there are")
-        return _key(row)
+        return known_key(self._db.execute(ONE_KEY, {"key_id": key_id}).fetchone())
 
     def _keep(self, key: ApiKey, by: Actor, detail: str) -> None:
         try:
-            self._db.execute(ADD, _columns(key))
+            self._db.execute(ADD, key_columns(key))
         except apsw.ConstraintError as error:
             raise StoreUnavailable("there is such a key already; nothing was kept, so make another") from error
         self._note(key.created_at_ms, by, "key-create", key.key_id, detail)
@@ -117,30 +109,3 @@ class SqliteKeyRing:
     def _access(self) -> Iterator[None]:
         with self._turn, damage_as_error(self._path), unavailable_as_error(self._path):
             yield
-
-
-def _columns(key: ApiKey) -> dict[str, Any]:
-    """A row of ``api_key``, by the names of its columns."""
-    return {
-        "key_id": key.key_id,
-        "digest": key.digest,
-        "name": key.name,
-        "scopes": key.scopes_text,
-        "device_prefix": key.bounds.device_prefix,
-        "product_prefix": key.bounds.product_prefix,
-        "messages_per_s": key.messages_per_s,
-        "commands_per_min": key.commands_per_min,
-        "created_at_ms": key.created_at_ms,
-        "expires_at_ms": key.expires_at_ms,
-        "revoked_at_ms": key.revoked_at_ms,
-        "replaced_by": key.replaced_by,
-        "used_at_ms": key.used_at_ms,
-    }
-
-
-def _key(row: tuple[Any, ...]) -> ApiKey:
-    key_id, digest, name, scopes, device_prefix, product_prefix, *rest = row
-    messages_per_s, commands_per_min, created_at_ms, *times = rest
-    known = frozenset(scope for scope in SCOPES if scope in scopes.split())
-    bounds = Bounds(device_prefix, product_prefix)
-    return ApiKey(key_id, digest, name, known, created_at_ms, bounds, messages_per_s, commands_per_min, *times)

@@ -3,20 +3,16 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import zip_longest
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
 
 from heatfleet.domain.access import Actor, AuditEntry
 from heatfleet.domain.commands import Audience, Command, CommandRecord
-from heatfleet.errors import KeyReused, NotFound
+from heatfleet.errors import NotFound
 from heatfleet.storage.base import Settled
+from heatfleet.storage.base.as_kept import KEY_LIFE_MS, accepted, order_columns, order_lines, record_of
 from heatfleet.storage.sqlite import audit
 from heatfleet.storage.sqlite.connect import damage_as_error, open_database, transaction, unavailable_as_error
-
-KEY_LIFE_MS = 24 * 3_600_000
-"""How long an Idempotency-Key stands for its order."""
 
 COMMAND = "SELECT * FROM command_record WHERE command_id = :command_id"
 
@@ -41,7 +37,12 @@ SETTLE = """UPDATE command SET state = :state, settled_at_ms = :at_ms,
         THEN max(issued_at_ms, 1 + (SELECT coalesce(max(sequence), 0) FROM command)) END
 WHERE command_id = :command_id AND state = 'accepted'"""
 
-FAIL_UNSETTLED = "UPDATE command SET state = 'failed', settled_at_ms = :at_ms WHERE state = 'accepted'"
+FAIL_UNSETTLED = """UPDATE command SET state = 'failed', settled_at_ms = :at_ms
+WHERE state = 'accepted' AND rowid <= :left"""
+
+LAST_SEQUENCE = "SELECT coalesce(max(sequence), 0) FROM command"
+
+PUBLISHED = "SELECT * FROM command_record WHERE sequence > ? ORDER BY sequence LIMIT ?"
 
 LAST_ORDER = """SELECT * FROM command_record
 WHERE device_id = :device_id AND sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1"""
@@ -66,10 +67,14 @@ class SqliteLedger:
         self._path = Path(f"{store_path}.d") / "ledger.db"
         self._turn = Lock()
         self._db = open_database(self._path, "ledger", writable=writable)
+        with self._access():
+            # Rows only ever come after others: what is here now is of a ledger that was open before.
+            self._left = self._db.execute("SELECT coalesce(max(rowid), 0) FROM command").get
 
-    def accept(self, command: Command, *, by: Actor, idempotency_key: str | None = None) -> CommandRecord:
-        """Write one order down; see ``accept_many``."""
-        return self.accept_many([command], by=by, idempotency_key=idempotency_key)[0]
+    @property
+    def is_shared(self) -> bool:
+        """One server writes to the file."""
+        return False
 
     def accept_many(
         self, commands: Sequence[Command], *, by: Actor, idempotency_key: str | None = None
@@ -77,28 +82,16 @@ class SqliteLedger:
         """Write orders down, unless the key already stands for equal ones that did not fail."""
         with self._access(), transaction(self._db):
             now_ms = max(command.issued_at_ms for command in commands)
-            earlier = self._of_key(by.name, idempotency_key, now_ms)
-            if earlier and _asked(commands) != _asked([record.command for record in earlier]):
-                raise KeyReused("this Idempotency-Key was used for another order; take a new key")
-            records = [
-                before
-                if before is not None and before.state != "failed"
-                else CommandRecord(command, "accepted", 0, None)
-                for command, before in zip_longest(commands, earlier)
-            ]
+            records = accepted(commands, self._of_key(by.name, idempotency_key, now_ms))
             new = [
                 record.command for record, command in zip(records, commands, strict=True) if record.command is command
             ]
             if idempotency_key is not None and new:
                 command_ids = json.dumps([record.command.command_id for record in records])
                 self._db.execute(REMEMBER_KEY, (by.name, idempotency_key, command_ids, now_ms))
-            self._db.executemany(ACCEPT, map(_columns, new))
-            audit.note(self._db, _noted(commands, records, by))
+            self._db.executemany(ACCEPT, map(order_columns, new))
+            audit.note(self._db, order_lines(commands, records, by))
         return records
-
-    def settle(self, command_id: str, state: Literal["published", "failed"], at_ms: int) -> CommandRecord:
-        """Note what became of one order; see ``settle_many``."""
-        return self.settle_many([(command_id, state)], at_ms)[0]
 
     def settle_many(self, outcomes: Sequence[Settled], at_ms: int) -> list[CommandRecord]:
         """Note what became of accepted orders; one that is settled already stays as it is."""
@@ -111,9 +104,9 @@ class SqliteLedger:
         return records
 
     def fail_unsettled(self, at_ms: int) -> int:
-        """Settle every order that is still only accepted as failed; gives their number."""
+        """Settle as failed what was left accepted by the ledger that was open before."""
         with self._access(), transaction(self._db):
-            self._db.execute(FAIL_UNSETTLED, {"at_ms": at_ms})
+            self._db.execute(FAIL_UNSETTLED, {"at_ms": at_ms, "left": self._left})
             return self._db.changes()
 
     def note(self, *entries: AuditEntry) -> None:
@@ -159,7 +152,17 @@ class SqliteLedger:
             else:
                 device_ids = json.dumps(sorted(audience.device_ids))
                 rows = self._db.execute(OPEN_ORDERS_OF_DEVICES, {**wanted, "device_ids": device_ids})
-            return [_record(row, now_ms) for row in rows]
+            return [record_of(row, now_ms) for row in rows]
+
+    def last_sequence(self) -> int:
+        """The greatest sequence so far."""
+        with self._access():
+            return int(self._db.execute(LAST_SEQUENCE).get)
+
+    def published(self, now_ms: int, *, after: int, limit: int = 1000) -> list[CommandRecord]:
+        """The first published orders with a sequence above ``after``."""
+        with self._access():
+            return [record_of(row, now_ms) for row in self._db.execute(PUBLISHED, (after, limit))]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -176,54 +179,13 @@ class SqliteLedger:
         return [] if command_ids is None else self._all(json.loads(command_ids), now_ms)
 
     def _all(self, command_ids: Sequence[str], now_ms: int) -> list[CommandRecord]:
-        return [_record(row, now_ms) for row in self._db.execute(COMMANDS, (json.dumps(command_ids),))]
+        return [record_of(row, now_ms) for row in self._db.execute(COMMANDS, (json.dumps(command_ids),))]
 
     def _one(self, query: str, now_ms: int, **named: str) -> CommandRecord | None:
         row = self._db.execute(query, named).fetchone()
-        return None if row is None else _record(row, now_ms)
+        return None if row is None else record_of(row, now_ms)
 
     @contextmanager
     def _access(self) -> Iterator[None]:
         with self._turn, unavailable_as_error(self._path), damage_as_error(self._path):
             yield
-
-
-def _asked(commands: Sequence[Command]) -> list[tuple[str, bool]]:
-    return [(command.device_id, command.switch) for command in commands]
-
-
-def _noted(commands: Sequence[Command], records: Sequence[CommandRecord], by: Actor) -> Iterator[AuditEntry]:
-    """One line for each order that was given, also for one that stands for an earlier one."""
-    for command, record in zip(commands, records, strict=True):
-        yield AuditEntry(
-            at_ms=command.issued_at_ms,
-            actor=by,
-            action="order",
-            subject=command.device_id,
-            detail="on" if command.switch else "off",
-            result="accepted" if record.command is command else "repeated",
-            command_id=record.command.command_id,
-        )
-
-
-def _columns(command: Command) -> dict[str, str | int | None]:
-    return {
-        "command_id": command.command_id,
-        "device_id": command.device_id,
-        "product_id": command.product_id,
-        "switch": command.switch,
-        "issued_at_ms": command.issued_at_ms,
-        "expires_at_ms": command.expires_at_ms,
-    }
-
-
-def _record(row: tuple[Any, ...], now_ms: int) -> CommandRecord:
-    """A row of ``command_record`` as it stands now: time and newer orders change the state that was written."""
-    *order, state, sequence, settled_at_ms, superseded = row
-    command_id, device_id, product_id, switch, issued_at_ms, expires_at_ms = order
-    if superseded:
-        state = "superseded"
-    elif state == "published" and expires_at_ms <= now_ms:
-        state = "expired"
-    command = Command(command_id, device_id, product_id, bool(switch), issued_at_ms, expires_at_ms)
-    return CommandRecord(command, state, sequence or 0, settled_at_ms)

@@ -98,6 +98,11 @@ class SqliteStore:
         if kept := [block for block in blocks if block]:
             self._writer.append(kept, received_ms)
 
+    @property
+    def set_aside(self) -> int:
+        """None ever; see ``Store.set_aside``."""
+        return 0
+
     def rollup(self, now_ms: int) -> Rollup:
         """Bring the figures up to date; see ``Store.rollup``."""
         started_s = time.monotonic()

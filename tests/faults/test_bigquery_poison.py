@@ -1,0 +1,52 @@
+"""Rows that BigQuery would not have: they are kept apart, and hold up no others (B3)."""
+
+import json
+
+import pytest
+
+from heatfleet.domain.messages import POWER
+from heatfleet.errors import StoreUnavailable
+from heatfleet.storage.bigquery.append import Appender
+from tests.arrivals import Arrivals, append, some
+from tests.bigquery_server.faults import Poison
+from tests.bigquery_server.running import FaultyBigQuery
+
+
+def test_a_poison_row_holds_up_no_others(
+    arrivals: Arrivals, appender: Appender, faulty_bigquery: FaultyBigQuery, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It lies in the dead letters with the reason, is counted and told of; all others are there after one retry."""
+    faulty_bigquery.appends.switch.set(Poison("d7"), where="/tables/arrival/")
+
+    append(appender, some(20))
+
+    assert [*some(7), *some(12, 8)] == sorted(arrivals.readings(), key=lambda one: one.time_ms)
+    [letter] = arrivals.letters()
+    assert {
+        "device_id": "d7",
+        "product_id": "p1",
+        "code": POWER,
+        "time": "2026-01-10T18:00:00.007000+00:00",
+        "value": 7.0,
+    } == json.loads(letter.row_json)
+    assert "the row is bad" == letter.reason
+    assert 1 == appender.set_aside
+    assert "dead_letter" in capsys.readouterr().out
+
+    append(appender, some(1, 7))
+
+    assert 2 == appender.set_aside
+    assert 19 == len(arrivals.rows())
+
+
+def test_a_poison_row_that_cannot_be_kept_is_not_answered_for(
+    arrivals: Arrivals, appender: Appender, faulty_bigquery: FaultyBigQuery
+) -> None:
+    """Without its dead letter an append has failed; once there is room for that, the same append succeeds."""
+    arrivals.ask("DROP TABLE dead_letter")
+    faulty_bigquery.appends.switch.set(Poison("d1"))
+
+    with pytest.raises(StoreUnavailable, match="heatfleet cloud init"):
+        append(appender, some(3))
+
+    assert 0 == appender.set_aside
