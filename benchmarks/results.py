@@ -18,6 +18,8 @@ BEGIN, END = "<!-- results: written by `make bench ARGS=--write` -->", "<!-- end
 ORDER = (
     "single",
     "batch",
+    "bigquery-single",
+    "bigquery-batch",
     "rollup",
     "report",
     "start",
