@@ -1,6 +1,5 @@
 """Google's clients for an address: with the credentials of the environment, or with none on this machine."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,6 @@ def query_client(address: Address) -> bigquery.Client:
 
 def write_client(address: Address) -> BigQueryWriteClient:
     """For appends, over a connection of its own. ``SetupError`` without credentials."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or gRPC's core writes lines of its own between ours
     if address.grpc is not None:
         channel = grpc.insecure_channel(address.grpc, CHANNEL_OPTIONS)
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
