@@ -20,7 +20,7 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, and waits for no old one's pause
-    ("grpc.keepalive_time_ms", 30_000),  # so that the kernel gives up a connection that nobody acknowledges
+    ("grpc.keepalive_time_ms", 60_000),  # so that the kernel gives up a connection that nobody acknowledges
 )
 SCHEMA_FOLDER = Path(__file__).with_name("schema")
 
