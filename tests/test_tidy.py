@@ -38,9 +38,11 @@ ROOMS = {  # Each room, from the innermost out, and the rooms it may import from
     "wiring": f"{TOOLS} {USE_CASES} storage messaging storage.* messaging.*",
     "api": f"{TOOLS} {USE_CASES} wiring",
     "server": f"{TOOLS} {USE_CASES} storage wiring api",
+    "refused": "errors domain messaging.base",
+    "consumer": f"{TOOLS} ingest refused storage messaging api",  # a process of its own, as the server is
     "client": "errors domain config",
     "simulator": "errors domain client",  # a fleet outside the service: it knows what a device knows
-    "cli": f"{TOOLS} {USE_CASES} storage messaging wiring api server client simulator",  # doors, not adapters
+    "cli": f"{TOOLS} {USE_CASES} storage messaging wiring api server consumer client simulator",  # doors, not adapters
     "__main__": "cli",
 }
 VENDORS = {  # A library, and the only rooms that import it.

@@ -195,7 +195,7 @@ class Access:
             raise NotAllowed(
                 "needs-key", "an API key is needed here: send it in the header Authorization: Bearer heat_..."
             )
-        self._count_wrong(address)
+        self.count_wrong(address)
         kind, _, key = credentials.partition(" ")
         if kind.lower() != "bearer":
             raise NotAllowed("bad-key", "the header must be Authorization: Bearer, and the key")
@@ -268,8 +268,8 @@ class Access:
             for caller in used:
                 caller.used = False
 
-    def _count_wrong(self, address: str) -> None:
-        """Raise ``TooMany`` when this address has shown too many wrong keys within a minute."""
+    def count_wrong(self, address: str) -> None:
+        """Raise ``TooMany`` when this address has shown too many wrong keys within a minute, with this one."""
         place = _place(address)
         now_s = time.monotonic()
         since_s, count = self._wrong.get(place, (now_s, 0))

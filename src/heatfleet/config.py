@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     )
     bus: str = Field(
         "local:",
-        description="What carries orders to the devices: local: is the bus inside the server.",
+        description="What carries orders to the devices: local: inside the server, or pubsub://PROJECT/TOPIC.",
     )
     host: Annotated[str, AfterValidator(values.host)] = Field(
         "127.0.0.1",
@@ -93,6 +93,8 @@ class Settings(BaseSettings):
         repr=False,
         description="The key that commands such as heatfleet report show to a server; the server itself needs none.",
     )
+    push_audience: str = Field("", description="Audience of the tokens that Pub/Sub shows at POST /pubsub/push.")
+    push_account: str = Field("", description="E-mail of the service account whose tokens those are. Empty: no pushes.")
     tz: Annotated[str, AfterValidator(values.zone)] = Field(
         "UTC",
         description="Time zone of reports that name none, as the IANA calls it.",

@@ -12,6 +12,7 @@ HeatfleetError
  │    ├── StoreUnavailable   the disk or database did not take or give data
  │    │    └── StorageFull        the disk has no room
  │    ├── ReportTooSlow      a report was not reckoned in the time it may take
+ │    ├── TokensUnverified   whether a push's token is good cannot be told now
  │    └── BusUnavailable     the message bus did not accept an order in time
  └── SetupError            settings, files or versions that do not fit       the operator mends it
 """
@@ -56,14 +57,16 @@ class KeyReused(HeatfleetError):
 class NotAllowed(HeatfleetError):
     """Not for this caller. ``kind`` is the problem's stable name; the text never repeats a key.
 
-    ``needs-key``, ``bad-key``, ``missing-scope``, ``bound-key``, ``foreign-host`` or ``cross-site``.
+    ``needs-key``, ``bad-key``, ``missing-scope``, ``bound-key``, ``foreign-host``, ``cross-site``, ``push-off`` or
+    ``bad-token``.
     """
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
-        self.headers = {"WWW-Authenticate": 'Bearer realm="heatfleet"'} if kind in ("needs-key", "bad-key") else None
+        asks = kind in ("needs-key", "bad-key", "bad-token")
+        self.headers = {"WWW-Authenticate": 'Bearer realm="heatfleet"'} if asks else None
 
 
 class Refused(HeatfleetError):
@@ -88,6 +91,10 @@ class StoreUnavailable(Refused):
 
 class ReportTooSlow(Refused):
     """A report was not reckoned in the time it may take, or nobody waits for it any more; it was given up."""
+
+
+class TokensUnverified(Refused):
+    """Whether the token of a push is good cannot be told now: the keys that sign such tokens cannot be fetched."""
 
 
 class StorageFull(StoreUnavailable):

@@ -21,7 +21,7 @@ class Metrics:
         )
         self.rejected = Counter(
             "heatfleet_rejected",
-            "Messages, and whole requests to POST /message, that were refused, by the slug of their problem.",
+            "Messages, and whole requests to POST /message and /pubsub/push, refused, by the slug of their problem.",
             ["reason"],
             registry=self.registry,
         )

@@ -12,8 +12,8 @@ from heatfleet.access import Access
 from heatfleet.commands import CommandDesk
 from heatfleet.config import Settings, is_loopback
 from heatfleet.ingest import Ingest
-from heatfleet.messaging import open_bus
-from heatfleet.messaging.base import Bus
+from heatfleet.messaging import open_bus, open_push_tokens
+from heatfleet.messaging.base import Bus, PushTokens
 from heatfleet.metrics import Metrics
 from heatfleet.storage import open_key_ring, open_ledger, open_store
 from heatfleet.storage.base import Ages, Ledger, Store
@@ -40,6 +40,7 @@ class Services:
     clock: Callable[[], int]
     metrics: Metrics
     closing: asyncio.Event
+    push_tokens: PushTokens | None
 
 
 @asynccontextmanager
@@ -68,6 +69,7 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
                 clock=clock,
             )
         )
+        push_tokens = open_push_tokens(audience=settings.push_audience, account=settings.push_account)
         bus = open_bus(settings.bus, clock=clock)
         opened.push_async_callback(bus.close)
         looking = asyncio.create_task(_look_at(bus))
@@ -86,7 +88,7 @@ async def open_services(settings: Settings, *, clock: Callable[[], int] = now_ms
             )
         )
         opened.callback(closing.set)
-        yield Services(settings, store, ledger, bus, ingest, commands, access, clock, metrics, closing)
+        yield Services(settings, store, ledger, bus, ingest, commands, access, clock, metrics, closing, push_tokens)
 
 
 async def _look_at(bus: Bus) -> None:

@@ -1,5 +1,6 @@
 """The server and its OpenAPI document agree: whatever is sent, nothing is answered that the document does not say."""
 
+import base64
 import gzip
 import json
 import sys
@@ -17,18 +18,33 @@ from schemathesis.specs.openapi.checks import ignored_auth, negative_data_reject
 
 from heatfleet.api.app import create_app
 from heatfleet.config import Settings
+from tests.google_keys import Key, PushServer, published
 from tests.keys import bearer, make_key, wait_until_known
-from tests.serving import SEED_MESSAGE, RunningServer, message, ndjson
+from tests.pushes import PATH as PUSH_PATH
+from tests.pushes import envelope, push
+from tests.serving import SEED_MESSAGE, message, ndjson
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
+PUSH = f"POST {PUSH_PATH}"
 # What a request may be refused for though the document allows it: rules that OpenAPI has no words for.
 BEYOND_OPENAPI = {
     "POST /message": {"broken-json", "bad-value", "bad-time", "all-rejected"},
     "POST /send": {"key-reused"},
+    # What stands in base64, and how it must be filled.
+    PUSH: {
+        "bad-field",
+        "broken-json",
+        "foreign-biz-code",
+        "bad-id",
+        "bad-value",
+        "bad-time",
+        "all-rejected",
+        "partly-rejected",
+    },
     "GET /audit": {"bad-query"},  # no such day, or a device and a key
     "GET /commands/stream": {"bad-query"},  # either devices or a product
     "GET /devices": {"bad-query"},  # a cursor that the server never gave
@@ -55,13 +71,19 @@ lines_ = st.one_of(
     st.sampled_from([b"\n", b"{}\n", b"[]\n", b"null\n", b"{\n", b"\xff\n", ndjson(message("d d")), SEED_MESSAGE]),
     st.binary(max_size=40),
 )
-schemathesis.openapi.media_type("application/x-ndjson", st.lists(lines_, max_size=8).map(b"".join))
+batches_ = st.lists(lines_, max_size=8).map(b"".join)
+schemathesis.openapi.media_type("application/x-ndjson", batches_)
+schemathesis.openapi.format("byte", batches_.map(lambda batch: base64.b64encode(batch).decode()))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server with keys, that knows the device of the document's examples and has an order for it."""
-    running = RunningServer(tmp_path_factory.mktemp("schema"), key_commands_per_min=0)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PushServer]:
+    """A server with keys, that knows the device of the document's examples, has an order for it, and takes pushes."""
+    signer = Key("first")
+    with published(signer) as certificates:
+        running = PushServer(tmp_path_factory.mktemp("schema"), certificates, key_commands_per_min=0)
+        running.token = signer.token()
+        assert push(running, envelope(SEED_MESSAGE), running.token).is_success
     key, _ = make_key(running.store_url, "admin")
     wait_until_known(running, key)
     running.client.headers.update(bearer(key))
@@ -82,12 +104,15 @@ def check(case: Case[Any], response: Response) -> None:
     # It shows so many wrong keys that it is soon told to wait; tests/api/test_gate.py looks at each route's door.
     excluded += [ignored_auth]
     # The document says what to send; what is not kept may be anything, and an empty Content-Encoding is none.
-    excluded += [negative_data_rejection] if case.operation.label == "POST /message" or slug == "too-large" else []
+    lenient = case.operation.label in ("POST /message", PUSH) or slug == "too-large"
+    excluded += [negative_data_rejection] if lenient else []
     case.validate_response(response, excluded_checks=excluded)
 
 
-def shown(server: RunningServer) -> dict[str, str]:
-    """The server's key, as all requests show it but those that see whether one is asked for."""
+def shown(server: PushServer, label: str = "") -> dict[str, str]:
+    """The server's key, as all requests show it but those that see whether one is asked for; Pub/Sub shows a token."""
+    if label == PUSH:
+        return bearer(server.token)
     return {"Authorization": server.client.headers["Authorization"]}
 
 
@@ -102,21 +127,26 @@ def packed(case: Case[Any], url: str) -> dict[str, Any]:
     return {"data": pack(body.encode() if isinstance(body, str) else body)}
 
 
-def test_the_document_is_the_servers(server: RunningServer) -> None:
+def test_the_document_is_the_servers(server: PushServer) -> None:
     """The document that these tests are made from is the one that the server gives."""
     assert DOCUMENT == server.client.get("/openapi.json").json()
 
 
 @schema.exclude(path=STREAM).parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
-def test_every_operation_keeps_to_the_document(case: Case[Any], server: RunningServer) -> None:
+def test_every_operation_keeps_to_the_document(case: Case[Any], server: PushServer) -> None:
     """Examples, edge cases and made-up requests, good and bad, get answers that the document describes."""
-    check(case, case.call(base_url=server.base_url, headers=shown(server), **packed(case, server.base_url)))
+    check(
+        case,
+        case.call(
+            base_url=server.base_url, headers=shown(server, case.operation.label), **packed(case, server.base_url)
+        ),
+    )
 
 
 @schema.include(path=STREAM).parametrize()
 @settings(max_examples=10, deadline=None, derandomize=True)
-def test_the_stream_keeps_to_the_document(case: Case[Any], server: RunningServer) -> None:
+def test_the_stream_keeps_to_the_document(case: Case[Any], server: PushServer) -> None:
     """The same for the stream of orders, of which only the beginning is read."""
     case.operation.schema.config.update(request_retries=5)  # a slow machine may need longer for the head
     check(case, case.call(base_url=server.base_url, headers=shown(server), timeout=STREAM_READ_S))
@@ -124,7 +154,7 @@ def test_the_stream_keeps_to_the_document(case: Case[Any], server: RunningServer
 
 @pytest.mark.parametrize(("length", "statuses"), [(22, {200}), (64, {200, 431})])
 def test_the_stream_takes_as_many_devices_as_the_document_says(
-    length: int, statuses: set[int], server: RunningServer
+    length: int, statuses: set[int], server: PushServer
 ) -> None:
     """The most devices fit into a request with ids like real ones; where they do not, the answer is documented."""
     operation = DOCUMENT["paths"][STREAM]["get"]
@@ -136,7 +166,7 @@ def test_the_stream_takes_as_many_devices_as_the_document_says(
         assert str(answer.status_code) in operation["responses"]
 
 
-def test_answers_lead_on(server: RunningServer) -> None:
+def test_answers_lead_on(server: PushServer) -> None:
     """What one answer names can be asked for next: orders by their Location, devices by their id, problems by type."""
     document = json.loads(json.dumps(DOCUMENT))
     # OpenAPI's own links cannot cut the id out of a header.
@@ -146,7 +176,7 @@ def test_answers_lead_on(server: RunningServer) -> None:
             "parameters": {"command_id": "$response.header.Location#regex:/commands/(.+)"},
         }
     }
-    linked = schemathesis.openapi.from_dict(document).exclude(path=STREAM)
+    linked = schemathesis.openapi.from_dict(document).exclude(path=[STREAM, PUSH_PATH])
     linked.config.update(base_url=server.base_url, headers=shown(server))
     machine: Any = linked.as_state_machine()
     seen: Counter[tuple[str, int]] = Counter()
@@ -156,7 +186,7 @@ def test_answers_lead_on(server: RunningServer) -> None:
             seen[case.operation.label, response.status_code] += 1
             check(case, response)
 
-    Walk.run(settings=settings(max_examples=20, stateful_step_count=6, deadline=None, derandomize=True))
+    Walk.run(settings=settings(max_examples=40, stateful_step_count=6, deadline=None, derandomize=True))
 
     assert seen["GET /commands/{command_id}", 200]
     assert seen["GET /devices/{device_id}", 200]

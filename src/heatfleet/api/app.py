@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
 
 from heatfleet import __version__
-from heatfleet.api import audit, devices, handlers, health, message, openapi, pages, report, send
+from heatfleet.api import audit, devices, handlers, health, message, openapi, pages, push, report, send
 from heatfleet.api.decoders import Decoders
 from heatfleet.api.gate import Gate, GatedRoute
 from heatfleet.api.turns import Turns
@@ -27,7 +27,16 @@ same again after `Retry-After` seconds.
 """
 
 
-ROUTERS = (report.router, send.router, devices.router, audit.router, health.metrics_router, health.router, pages.router)
+ROUTERS = (
+    push.router,
+    report.router,
+    send.router,
+    devices.router,
+    audit.router,
+    health.metrics_router,
+    health.router,
+    pages.router,
+)
 
 
 class State(TypedDict):

@@ -10,7 +10,8 @@ from starlette.types import Receive
 
 from heatfleet.api.batch import BATCH_BYTES_MAX
 from heatfleet.api.decode import MESSAGE_BYTES_MAX
-from heatfleet.api.form import ENCODINGS, BodyForm, is_array, too_large
+from heatfleet.api.envelope import PUSH_BYTES_MAX, is_array
+from heatfleet.api.form import ENCODINGS, BodyForm, too_large
 from heatfleet.api.problem_table import PROBLEMS
 from heatfleet.api.problems import BadRequest
 from heatfleet.domain.access import Bounds
@@ -22,8 +23,11 @@ NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl
 _charset = re.compile(r"""charset\s*=\s*"?([^\s;"]*)""", re.IGNORECASE).search
 
 
-def body_form(headers: Headers, bounds: Bounds | None) -> BodyForm:
-    """What the headers say, and the caller's bounds; ``BadRequest`` for a type, encoding or length not taken."""
+def body_form(headers: Headers, bounds: Bounds | None, *, pushed: bool = False) -> BodyForm:
+    """What the headers say, and the caller's bounds; ``BadRequest`` for a type, encoding or length not taken.
+
+    A ``pushed`` body may be longer, and has no encoding.
+    """
     kind, _, parameters = headers.get("content-type", JSON_TYPE).partition(";")
     kind = kind.strip().lower()
     charset = _charset(parameters)
@@ -32,15 +36,16 @@ def body_form(headers: Headers, bounds: Bounds | None) -> BodyForm:
     ):
         raise BadRequest("unsupported-type", PROBLEMS["unsupported-type"].advice)
     encoding = ",".join(headers.getlist("content-encoding")).strip().lower().removeprefix("x-")
-    if encoding not in (*ENCODINGS, "identity", ""):
+    taken = ("identity",) if pushed else ENCODINGS
+    if encoding not in (*taken, "identity", ""):
         raise BadRequest(
             "unsupported-encoding",
             PROBLEMS["unsupported-encoding"].advice,
-            {"Accept-Encoding": ", ".join(ENCODINGS)},
+            {"Accept-Encoding": ", ".join(taken)},
         )
-    if int(headers.get("content-length", 0)) > BATCH_BYTES_MAX:
+    if int(headers.get("content-length", 0)) > (PUSH_BYTES_MAX if pushed else BATCH_BYTES_MAX):
         raise too_large("batch", BATCH_BYTES_MAX)
-    return BodyForm(kind in NDJSON_TYPES, encoding.removeprefix("identity"), bounds)
+    return BodyForm(kind in NDJSON_TYPES, encoding.removeprefix("identity"), bounds, pushed)
 
 
 class Room:
@@ -82,6 +87,7 @@ async def read_body(receive: Receive, form: BodyForm, take: Callable[[int], None
     """
     body = bytearray()
     size_max = BATCH_BYTES_MAX if form.ndjson or form.encoding else MESSAGE_BYTES_MAX
+    size_max = PUSH_BYTES_MAX if form.pushed else size_max
     more = True
     while more:
         event = await receive()
@@ -96,5 +102,6 @@ async def read_body(receive: Receive, form: BodyForm, take: Callable[[int], None
         if len(body) > size_max:
             # Without "Connection: close": the rest of the body is read and thrown away, or its sender, busy with
             # sending, would find the connection reset instead of this answer.
-            raise too_large("message" if size_max == MESSAGE_BYTES_MAX else "batch", size_max)
+            too_long = "message" if size_max == MESSAGE_BYTES_MAX else "batch"
+            raise too_large(too_long, min(size_max, BATCH_BYTES_MAX))
     return bytes(body)

@@ -1,9 +1,10 @@
 """A decoder: a process that reads large bodies for the server, so that its interpreter is free for other requests.
 
 It is given requests one after the other over the socket that is its standard input, and leaves when that is closed.
-A request is a head (bytes of the body u4, now and the oldest time that is taken i8 in ms, NDJSON u1, encoding u1: its
-place in ``ENCODINGS`` from 1, or 0; bytes of the two prefixes of the caller's bounds u1), the prefixes, the body. An
-answer is a head (bytes of the verdict u4, bytes of the block u4), a ``Verdict`` as JSON, and the block.
+A request is a head (bytes of the body u4, now and the oldest time that is taken i8 in ms, NDJSON u1, pushed u1,
+encoding u1: its place in ``ENCODINGS`` from 1, or 0; bytes of the two prefixes of the caller's bounds u1), the
+prefixes, the body. An answer is a head (bytes of the verdict u4, bytes of the block u4), a ``Verdict`` as JSON, and
+the block.
 """
 
 import gc
@@ -20,7 +21,7 @@ from heatfleet.domain.access import ANYTHING, Bounds
 from heatfleet.errors import BadMessage
 from heatfleet.storage.block import Block
 
-REQUEST = struct.Struct("<IqqBBBB")
+REQUEST = struct.Struct("<IqqBBBBB")
 ANSWER = struct.Struct("<II")
 NICENESS = 5
 """A batch gives way to the messages of single devices, and waits."""
@@ -61,7 +62,7 @@ def request_head(size: int, form: BodyForm, now_ms: int, oldest_ms: int) -> byte
     """What stands before a body of so many bytes."""
     encoding = ENCODINGS.index(form.encoding) + 1 if form.encoding else 0
     device, product = (prefix.encode("ascii") for prefix in form.bounds or ANYTHING)
-    head = REQUEST.pack(size, now_ms, oldest_ms, form.ndjson, encoding, len(device), len(product))
+    head = REQUEST.pack(size, now_ms, oldest_ms, form.ndjson, form.pushed, encoding, len(device), len(product))
     return head + device + product
 
 
@@ -78,13 +79,16 @@ def serve(server: socket.socket) -> None:
     """Answer requests until the socket is closed."""
     room = bytearray(1024 * 1024)
     while head := _receive(server, REQUEST.size, room):
-        size, now_ms, oldest_ms, ndjson, encoding, *prefix_bytes = REQUEST.unpack(head)
+        size, now_ms, oldest_ms, ndjson, pushed, encoding, *prefix_bytes = REQUEST.unpack(head)
         bounds = Bounds(*(bytes(_receive(server, count, room)).decode("ascii") for count in prefix_bytes))
         if size > len(room):
             room = bytearray(size)
         body = _receive(server, size, room)
         form = BodyForm(
-            bool(ndjson), ENCODINGS[encoding - 1] if encoding else "", None if bounds == ANYTHING else bounds
+            bool(ndjson),
+            ENCODINGS[encoding - 1] if encoding else "",
+            None if bounds == ANYTHING else bounds,
+            bool(pushed),
         )
         server.sendall(_answer(bytes(body), form, now_ms, oldest_ms))
 

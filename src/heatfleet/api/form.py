@@ -1,12 +1,12 @@
-"""The forms that a body of POST /message may have, and how each is read: by a decoder process, or here and now."""
+"""The forms that a body of messages may have, and how each is read: by a decoder process, or here and now."""
 
-import re
 import sys
 import zlib
 from typing import NamedTuple
 
 from heatfleet.api.batch import BATCH_BYTES_MAX, decode_batch
 from heatfleet.api.decode import Batch, decode_message
+from heatfleet.api.envelope import is_array, is_lines, unwrap
 from heatfleet.domain.access import Bounds
 from heatfleet.errors import BadMessage
 
@@ -20,19 +20,23 @@ ENCODINGS = ("gzip", "zstd")
 _WINDOW_LOG_MAX = 23
 """8 MiB, the window that RFC 8878 asks every decoder for; a frame may ask for more memory, and is refused."""
 
-_opens_array = re.compile(rb"[ \t\r\n]*\[").match
-
 
 class BodyForm(NamedTuple):
-    """How the body is to be read; ``encoding`` is one of ``ENCODINGS`` or empty, ``bounds`` those of the caller."""
+    """How the body is to be read; ``encoding`` is one of ``ENCODINGS`` or empty, ``bounds`` those of the caller.
+
+    A ``pushed`` one is what Pub/Sub pushes; then the rest says nothing.
+    """
 
     ndjson: bool
     encoding: str
     bounds: Bounds | None = None
+    pushed: bool = False
 
 
 def decode(body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
     """The request as a batch, held to these instants; a bad single message is raised as ``BadMessage``."""
+    if form.pushed:
+        return decode_published(unwrap(body), now_ms, oldest_ms)
     if form.encoding:
         body = unpack(body, form.encoding)
     if form.ndjson or is_array(body):
@@ -40,9 +44,11 @@ def decode(body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
     return decode_message(body, now_ms, oldest_ms, form.bounds)
 
 
-def is_array(body: bytes | bytearray) -> bool:
-    """Whether this JSON text can only be an array."""
-    return not body.startswith(b"{") and _opens_array(body) is not None
+def decode_published(data: bytes, now_ms: int, oldest_ms: int) -> Batch:
+    """As ``decode``, of what was published to Pub/Sub: one message, an array, or one on each line."""
+    if len(data) > BATCH_BYTES_MAX:
+        raise too_large("batch", BATCH_BYTES_MAX)
+    return decode(data, BodyForm(is_lines(data) and not is_array(data), ""), now_ms, oldest_ms)
 
 
 def unpack(body: bytes, encoding: str) -> bytes:

@@ -10,8 +10,10 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Request
 
 from heatfleet.access import Access, Caller
+from heatfleet.api.problems import slug_of
 from heatfleet.domain.access import Scope
-from heatfleet.errors import NotAllowed
+from heatfleet.errors import HeatfleetError, NotAllowed
+from heatfleet.messaging.base import PushTokens
 from heatfleet.wiring import Services
 
 _OWN_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -53,8 +55,29 @@ class Gate:
             raise objection
         return self.access.admit(headers.get("authorization"), address)
 
-    def _objection(self, headers: Headers) -> NotAllowed | None:
-        is_open = self.access.is_open
+    async def admit_push(self, headers: Headers, address: str, tokens: PushTokens | None) -> None:
+        """Return if Pub/Sub calls, or anybody whom a server without keys lets in; raises what ``admit`` raises.
+
+        API keys open nothing here: Pub/Sub has none to show.
+        """
+        is_open = tokens is None and self.access.is_open
+        if objection := self._objection(headers, is_open=is_open):
+            raise objection
+        if is_open:
+            return
+        if tokens is None:
+            raise NotAllowed("push-off", "set HEATFLEET_PUSH_AUDIENCE and HEATFLEET_PUSH_ACCOUNT to take pushes")
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer":
+            raise NotAllowed("bad-token", "the subscription must push with a token: Authorization: Bearer eyJ...")
+        try:
+            await tokens.judge(token.strip())
+        except NotAllowed:
+            self.access.count_wrong(address)
+            raise
+
+    def _objection(self, headers: Headers, *, is_open: bool | None = None) -> NotAllowed | None:
+        is_open = self.access.is_open if is_open is None else is_open
         host = headers.get("host", "").lower()
         if (is_open or self._named) and "*" not in self._hosts and _name_of(host) not in self._hosts:
             return NotAllowed("foreign-host", "Host names another server; HEATFLEET_ALLOWED_HOSTS adds names")
@@ -99,6 +122,24 @@ class GatedRoute(APIRoute):
                     services: Services = scope["state"]["services"]
                     services.commands.note_refused("", "", by=caller.actor(address), slug=error.kind)
                 raise
+        await super().handle(scope, receive, send)
+
+
+class PushRoute(GatedRoute):
+    """A route that Pub/Sub calls; it shows a token, which is judged before anything of the body is read."""
+
+    needs = None
+
+    async def handle(self, scope: Request, receive: Receive, send: Send) -> None:
+        """Serve a request, if Pub/Sub calls."""
+        gate: Gate = scope["state"]["gate"]
+        services: Services = scope["state"]["services"]
+        address = scope["client"][0] if scope["client"] else ""
+        try:
+            await gate.admit_push(Headers(scope=scope), address, services.push_tokens)
+        except HeatfleetError as error:
+            services.metrics.rejected.labels(slug_of(error)).inc()
+            raise
         await super().handle(scope, receive, send)
 
 

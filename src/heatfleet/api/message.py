@@ -61,7 +61,7 @@ class PostMessage:
             services.access.expect_still(caller)
             now_ms = services.clock()
             try:
-                batch = await _decode(decoders, body, form, now_ms, services.store.oldest_ms(now_ms))
+                batch = await decode_body(decoders, body, form, now_ms, services.store.oldest_ms(now_ms))
             except BadMessage:
                 caller.count_messages(0, 1)
                 raise
@@ -72,7 +72,8 @@ class PostMessage:
         return answer_to(batch)
 
 
-async def _decode(decoders: Decoders, body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
+async def decode_body(decoders: Decoders, body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> Batch:
+    """The request as a batch, decoded here if that is quickly done; raises what ``Decoders.decode`` raises."""
     if not form.encoding and len(body) <= IN_LOOP_BYTES_MAX:
         return decode(body, form, now_ms, oldest_ms)
     return await decoders.decode(body, form, now_ms, oldest_ms)

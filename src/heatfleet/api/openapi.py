@@ -10,6 +10,7 @@ from heatfleet.api.body import JSON_TYPE, NDJSON_TYPES
 from heatfleet.api.gate import NEEDS, REFUSALS
 from heatfleet.api.message import PATH
 from heatfleet.api.problems import problem_responses
+from heatfleet.api.push import PUSH_TOKEN
 from heatfleet.api.schemas import ManySent, Message, Order, PartlyStored, ProblemDocument, Sent, Stored
 from heatfleet.domain.messages import BIZ_CODE
 
@@ -85,12 +86,19 @@ def _say_scopes(document: dict[str, Any]) -> None:
             "scheme": "bearer",
             "description": "A key of `heatfleet keys create`. A server that only its own machine can reach needs none "
             "until the first key is made.",
-        }
+        },
+        PUSH_TOKEN: {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "The token that a push subscription of Pub/Sub shows: HEATFLEET_PUSH_AUDIENCE, "
+            "HEATFLEET_PUSH_ACCOUNT.",
+        },
     }
     for path, operations in document["paths"].items():
         for operation in operations.values():
             scope = operation.pop(NEEDS, "ingest" if path == PATH else None)
-            operation["security"] = [] if scope is None else [{"ApiKey": [scope]}]
+            operation.setdefault("security", [] if scope is None else [{"ApiKey": [scope]}])
             if scope is not None:
                 for status, response in problem_responses(*REFUSALS).items():
                     operation["responses"].setdefault(str(status), response)

@@ -74,6 +74,13 @@ TABLE = (
         "batch.",
     ),
     Problem(
+        "partly-rejected",
+        422,
+        "Part of a pushed batch cannot be taken",
+        "The good messages are stored; `rejected` names the others by their index. Pub/Sub sends the same again until "
+        "its dead-letter topic takes it; the good ones count once.",
+    ),
+    Problem(
         "too-large",
         413,
         "Too large",
@@ -148,6 +155,28 @@ TABLE = (
         403,
         "A page of another site has sent this",
         "Without keys only programs and pages of this machine are served. With a key it does not matter.",
+    ),
+    Problem(
+        "push-off",
+        403,
+        "Nothing is pushed here",
+        "Set HEATFLEET_PUSH_AUDIENCE and HEATFLEET_PUSH_ACCOUNT to those of the push subscription, and start again.",
+    ),
+    Problem(
+        "bad-token",
+        401,
+        "Not a token of the push subscription's",
+        "Let the subscription push with a token (OIDC) of the service account HEATFLEET_PUSH_ACCOUNT for the audience "
+        "HEATFLEET_PUSH_AUDIENCE. API keys open nothing here.",
+    ),
+    Problem(
+        "token-unverified",
+        503,
+        "The token cannot be verified now",
+        "Nothing was stored. The server cannot fetch Google's certificates; the log tells why. Send the same again "
+        "after Retry-After seconds.",
+        retryable=True,
+        error=errors.TokensUnverified,
     ),
     Problem(
         "over-limit",

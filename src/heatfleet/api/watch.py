@@ -5,13 +5,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from heatfleet.api.envelope import PUSH_BYTES_MAX
 from heatfleet.api.problems import answer_defect
 from heatfleet.wiring import Services
 
 UNKNOWN_ROUTE = "unknown"
 """Stands for every path that is no route: a metric must not grow with what callers make up."""
 SMALL_BODY_BYTES_MAX = 64 * 1024
-MANY_ORDERS_BYTES_MAX = 256 * 1024
+LARGER_BYTES_MAX = {"/send": 256 * 1024, "/pubsub/push": PUSH_BYTES_MAX}
+"""What other paths take."""
 
 
 class Watch:
@@ -51,7 +53,7 @@ class Watch:
 
 
 class SmallBodies:
-    """Refuses bodies above 64 KiB, or 256 KiB for POST /send, with 413, as soon as a route reads them."""
+    """Refuses bodies above 64 KiB, or what a path may have, with 413, as soon as a route reads them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -62,7 +64,7 @@ class SmallBodies:
             await self._app(scope, receive, send)
             return
         announced = int(Headers(scope=scope).get("content-length", 0))
-        size_max = MANY_ORDERS_BYTES_MAX if scope["path"] == "/send" else SMALL_BODY_BYTES_MAX
+        size_max = LARGER_BYTES_MAX.get(scope["path"], SMALL_BODY_BYTES_MAX)
         received = 0
 
         async def receive_bounded() -> Message:

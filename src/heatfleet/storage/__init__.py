@@ -3,11 +3,17 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from heatfleet.domain.checks import Check
+from heatfleet.domain.cloud import Step
 from heatfleet.domain.energy import DEFAULT_HOLD_MS
 from heatfleet.errors import SetupError
 from heatfleet.storage.base import Ages, Backup, FileCheck, KeyRing, Ledger, Store
+
+if TYPE_CHECKING:
+    from heatfleet.storage.bigquery.address import Address
 
 STORE_SCHEMES = ("sqlite",)
 
@@ -90,6 +96,31 @@ def check_files(url: str, *, quick: bool = False, figures: bool = False, ledger:
         yield from check_figures(path)
 
 
+def is_bigquery(url: str) -> bool:
+    """Whether the URL names a dataset of BigQuery."""
+    return url.startswith("bigquery:")
+
+
+def set_up_dataset(url: str, *, location: str | None = None, dry_run: bool = False) -> Iterator[Step]:
+    """Make the dataset of a ``bigquery:`` URL and its tables, as far as they are not there.
+
+    A new one lies in ``location``, by default the EU. ``SetupError`` when Google denies something,
+    ``StoreUnavailable`` when it cannot be reached.
+    """
+    address = _bigquery_address(url)
+    from heatfleet.storage.bigquery.bring_up import set_up  # noqa: PLC0415
+
+    yield from set_up(address, location=location, dry_run=dry_run)
+
+
+def look_at_dataset(url: str) -> Iterator[Check]:
+    """Whether the dataset of a ``bigquery:`` URL is there and can be used."""
+    address = _bigquery_address(url)
+    from heatfleet.storage.bigquery.look import look  # noqa: PLC0415
+
+    yield from look(address)
+
+
 def sqlite_trouble() -> str:
     """What is wrong with the SQLite at work here, empty if nothing is."""
     from heatfleet.storage.sqlite.connect import sqlite_trouble as trouble  # noqa: PLC0415
@@ -126,3 +157,15 @@ def _sqlite_path(url: str) -> str:
         )
         raise SetupError(msg)
     return path
+
+
+def _bigquery_address(url: str) -> "Address":
+    try:
+        from heatfleet.storage.bigquery import connect  # noqa: PLC0415, F401
+    except ImportError:
+        raise SetupError(
+            'HEATFLEET_STORE: BigQuery needs Google\'s libraries: pip install "heatfleet[google]"'
+        ) from None
+    from heatfleet.storage.bigquery.address import Address  # noqa: PLC0415
+
+    return Address.of(url)

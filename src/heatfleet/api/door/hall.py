@@ -11,9 +11,9 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from heatfleet.api.batch import BATCH_BYTES_MAX
 from heatfleet.api.decode import Batch
 from heatfleet.api.door.heads import Heads
+from heatfleet.api.envelope import PUSH_BYTES_MAX
 from heatfleet.api.message import PATH, answer_to, count
 from heatfleet.api.problem_table import PROBLEMS
 from heatfleet.api.problems import answer, answer_error, slug_of, spread_s
@@ -50,7 +50,7 @@ class Limits:
     head_bytes: int = 16 * 1024
     head_fields: int = 100
     # Above what any route takes, so that a route that reads its body refuses it in its own words.
-    body_bytes: int = BATCH_BYTES_MAX + 1024 * 1024
+    body_bytes: int = PUSH_BYTES_MAX + 1024 * 1024
     connections: int = CONNECTIONS_MAX
 
 

@@ -11,6 +11,7 @@ from heatfleet.errors import SetupError
 HOW_TO_WRITE = "HEATFLEET_BUS: write pubsub://PROJECT/TOPIC"
 
 _matches_project = re.compile(r"[a-z][a-z0-9:.-]{4,61}[a-z0-9]").fullmatch
+_matches_path = re.compile(r"projects/([^/]+)/subscriptions/([^/]+)").fullmatch
 _matches_topic = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9._~+%-]{2,254}").fullmatch
 
 
@@ -49,6 +50,43 @@ class Address:
         return cls(project, topic, _loopback(local["emulator"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A subscription of a project; with ``emulator`` as an ``Address``."""
+
+    project: str
+    name: str
+    emulator: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The subscription as Pub/Sub's API names it."""
+        return f"projects/{self.project}/subscriptions/{self.name}"
+
+    @classmethod
+    def of(cls, text: str, *, bus: str, emulator: str | None = None) -> Self:
+        """From ``projects/P/subscriptions/S``, or from ``S`` in the project of the bus; ``SetupError`` for others.
+
+        Without ``emulator`` that of the bus is taken.
+        """
+        near = Address.of(bus) if bus.startswith("pubsub:") else None
+        found = _matches_path(text)
+        project, name = (found[1], found[2]) if found else (near.project if near else "", text)
+        if not project:
+            raise SetupError(
+                "--subscription: write projects/PROJECT/subscriptions/NAME; only HEATFLEET_BUS=pubsub://… "
+                "names a project for short ones"
+            )
+        if not _matches_project(project) or not _matches_topic(name):
+            raise SetupError(
+                "--subscription: write projects/PROJECT/subscriptions/NAME; a name is 3 to 255 letters, "
+                "digits and -._~+%, a letter first"
+            )
+        if emulator is None:
+            return cls(project, name, near.emulator if near else None)
+        return cls(project, name, _loopback(emulator))
+
+
 def _loopback(address: str) -> str:
     """``HOST:PORT`` on this machine: without TLS and credentials nothing goes further."""
     host, _, port = address.rpartition(":")
@@ -57,5 +95,5 @@ def _loopback(address: str) -> str:
     except ValueError:
         near = False
     if not near or not port.isdecimal():
-        raise SetupError("HEATFLEET_BUS: emulator= takes a server on this machine, such as 127.0.0.1:8085")
+        raise SetupError("an emulator of Pub/Sub must be a server on this machine, such as 127.0.0.1:8085")
     return address

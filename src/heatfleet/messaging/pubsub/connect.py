@@ -6,11 +6,12 @@ import google.auth
 import google.auth.exceptions
 import grpc
 import grpc.aio
-from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport, PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from heatfleet.errors import SetupError
-from heatfleet.messaging.pubsub.address import Address
+from heatfleet.messaging.pubsub.address import Address, Subscribed
 from heatfleet.messaging.pubsub.words import NO_CREDENTIALS
 
 _OPTIONS = [
@@ -20,10 +21,12 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Pub/Sub takes messages of 10 MB and delivers several at once; by itself gRPC takes 4.
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 ]
 
 
-async def open_channel(address: Address) -> grpc.aio.Channel:
+async def open_channel(address: Address | Subscribed) -> grpc.aio.Channel:
     """A channel that connects once it is used; ``SetupError`` without credentials."""
     if address.emulator is not None:
         return grpc.aio.insecure_channel(address.emulator, options=_OPTIONS)
@@ -43,5 +46,15 @@ def publisher_client(address: Address) -> PublisherClient:
         return PublisherClient(transport=PublisherGrpcTransport(channel=channel))
     try:
         return PublisherClient()
+    except google.auth.exceptions.DefaultCredentialsError:
+        raise SetupError(NO_CREDENTIALS) from None
+
+
+def subscriber_client(emulator: str | None) -> SubscriberClient:
+    """For making subscriptions and looking at them, in a thread. ``SetupError`` without credentials."""
+    if emulator is not None:
+        return SubscriberClient(transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(emulator, _OPTIONS)))
+    try:
+        return SubscriberClient()
     except google.auth.exceptions.DefaultCredentialsError:
         raise SetupError(NO_CREDENTIALS) from None

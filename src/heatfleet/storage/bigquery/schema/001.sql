@@ -41,3 +41,11 @@ CREATE TABLE IF NOT EXISTS reading (
 PARTITION BY TIMESTAMP_TRUNC(time, DAY)
 CLUSTER BY device_id
 OPTIONS (require_partition_filter = TRUE);
+
+-- One row: of which version these tables are.
+CREATE TABLE IF NOT EXISTS head (
+  version INT64 NOT NULL OPTIONS (description = "of these tables")
+);
+
+MERGE INTO head USING (SELECT 1 AS version) AS made ON head.version = made.version
+WHEN NOT MATCHED THEN INSERT (version) VALUES (made.version);
