@@ -1,6 +1,7 @@
 """What a run of a simulated fleet comes to in BigQuery, counted there, against what `heatfleet cloud cost` reckons."""
 
 import re
+import time
 from collections import Counter
 from contextlib import closing
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ from heatfleet.domain.cost import GIB, READS, Prices, Usage, reckon, row_bytes
 from heatfleet.domain.messages import POWER, Reading, read_message
 from heatfleet.storage import open_store, set_up_dataset
 from heatfleet.storage.block import Block
-from tests.arrivals import NOW_MS, Arrivals, appending
+from tests.arrivals import Arrivals, appending
 from tests.arrivals import arrivals as arrivals  # noqa: PLC0414 - a fixture
 from tests.bigquery_server.running import BigQueryServer, FaultyBigQuery
 from tests.unit.simulator.conftest import parse, simulate, winter
@@ -66,14 +67,15 @@ def read_of(sql: str) -> Counter[str]:
 @pytest.mark.skipif(not find_spec("heatfleet.storage.bigquery.store"), reason="there is no such store yet")
 def test_a_rollup_reads_as_often_as_is_reckoned(faulty_bigquery: FaultyBigQuery, dataset: str) -> None:
     """Counted in what it sends: no table is read more often than the price of a rollup stands on."""
-    url = faulty_bigquery.address.url(dataset)
+    url, now_ms = faulty_bigquery.address.url(dataset), time.time_ns() // 1_000_000
     list(set_up_dataset(url))
     with closing(open_store(url)) as store:
         for minute in range(2):  # of the second rollup the devices are known
             asked = len(faulty_bigquery.rest.asked)
-            readings = [Reading(f"d{one}", "p1", POWER, NOW_MS + minute * 60_000, 100.0) for one in range(3)]
-            store.append([Block.of(readings)], NOW_MS)
-            store.rollup(NOW_MS + minute * 60_000 + 1000)
+            at_ms = now_ms + (minute - 3) * 60_000
+            readings = [Reading(f"d{one}", "p1", POWER, at_ms, 100.0) for one in range(3)]
+            store.append([Block.of(readings)], at_ms)
+            store.rollup(at_ms + 30_000)
         requests = [one.body for one in faulty_bigquery.rest.asked[asked:] if isinstance(one.body, dict)]
     found: Counter[str] = Counter()
     for body in requests:

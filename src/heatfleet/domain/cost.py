@@ -27,7 +27,7 @@ STAMP_BYTES = 2 * VALUE_BYTES
 """When a row was received and its batch: all that is read of arrivals to see what is new."""
 WORK_BYTES = 100
 """A row of a rollup's work tables, at most: a reading or a device with what follows from it."""
-READS = {"stamps": 2, "arrival": 1, "news": 6, "device": 7, "work": 17, "small": 13}
+READS = {"stamps": 2, "arrival": 1, "news": 6, "device": 8, "work": 20, "small": 20}
 """How often the statements of a rollup read: the stamps of arrivals, arrivals whole, what is new of them, all devices,
 work tables with a row for each device that spoke, and tables that do not come to the least that is billed."""
 ORDER_BYTES = 220
