@@ -53,7 +53,7 @@ class PubSubBus:
         self.trouble: BusUnavailable | None = None
         self._address = address
         self._clock = clock
-        self._metadata = (to_grpc_metadata({"topic": address.path}),)  # by this Google's front finds the topic
+        self._metadata = (to_grpc_metadata({"topic": address.path}),)  # type: ignore[no-untyped-call]
         self._open = True
         self._places = asyncio.Semaphore(CALLS_MAX)
         self._connecting = asyncio.Lock()
