@@ -258,6 +258,13 @@ def test_commits_are_durable_whatever_the_database_is_set_to(url: str) -> None:
             assert [(expected,)] == connection.execute("SHOW synchronous_commit").fetchall()
 
 
+def test_a_machine_that_vanishes_is_noticed(url: str) -> None:
+    """PostgreSQL asks within seconds whether a silent server is still there, and else lets go of what it holds."""
+    with closing(Database(url, writable=True)) as database, database.connection() as connection:
+        asked = "SELECT current_setting('tcp_keepalives_' || it) FROM unnest('{idle,interval,count}'::text[]) AS it"
+        assert [("10",), ("5",), ("3",)] == connection.execute(asked).fetchall()
+
+
 def test_tables_of_another_version(url: str) -> None:
     """Those of a newer Heatfleet are left alone, and who only looks makes none."""
     with pytest.raises(SetupError, match="heatfleet db init"):
