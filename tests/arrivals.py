@@ -8,6 +8,7 @@ import pytest
 from google.cloud import bigquery
 
 from heatfleet.domain.messages import POWER, Reading
+from heatfleet.storage.bigquery import append as append_module
 from heatfleet.storage.bigquery.address import Address
 from heatfleet.storage.bigquery.append import Appender
 from heatfleet.storage.bigquery.connect import SCHEMA_FOLDER, query_client, write_client
@@ -82,8 +83,11 @@ def arrivals(bigquery_server: BigQueryServer, dataset: str) -> Iterator[Arrivals
 
 
 @pytest.fixture
-def appender(faulty_bigquery: FaultyBigQuery, arrivals: Arrivals, dataset: str) -> Iterator[Appender]:
+def appender(
+    faulty_bigquery: FaultyBigQuery, arrivals: Arrivals, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Appender]:
     """Appends to them, by a way on which things go wrong."""
+    monkeypatch.setattr(append_module, "REFUSED_S", 0.0)
     with appending(faulty_bigquery.address, dataset) as appender:
         yield appender
 

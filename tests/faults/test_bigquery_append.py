@@ -144,6 +144,22 @@ def test_what_does_not_pass_is_told_at_once(
     assert some(1) == arrivals.readings()
 
 
+def test_what_does_not_pass_is_not_tried_all_the_time(
+    appender: Appender, faulty_bigquery: FaultyBigQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However fast readings come, connections that are of no use are made at a measured pace."""
+    monkeypatch.setattr(module, "REFUSED_S", 0.3)
+    faulty_bigquery.appends.switch.set(Refused(StatusCode.PERMISSION_DENIED))
+    began_s = time.monotonic()
+
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            append(appender, some(1))
+
+    assert time.monotonic() - began_s >= 0.9
+    assert 3 == faulty_bigquery.appends.switch.met
+
+
 def test_a_table_that_is_another_is_told_of(arrivals: Arrivals, appender: Appender) -> None:
     """What is wrong with the table is told, and no reading is set aside for it."""
     append(appender, some(1))
