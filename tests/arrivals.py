@@ -11,7 +11,8 @@ from heatfleet.domain.messages import POWER, Reading
 from heatfleet.storage.bigquery import append as append_module
 from heatfleet.storage.bigquery.address import Address
 from heatfleet.storage.bigquery.append import Appender
-from heatfleet.storage.bigquery.connect import SCHEMA_FOLDER, query_client, write_client
+from heatfleet.storage.bigquery.connect import query_client, write_client
+from heatfleet.storage.bigquery.setup import create_tables
 from heatfleet.storage.block import Block
 from tests.bigquery_server.faults import Fault, Switch
 from tests.bigquery_server.running import Address as Place
@@ -30,9 +31,10 @@ class Arrivals:
     """The tables of one dataset, new and empty, as the server itself has them."""
 
     def __init__(self, place: Place, dataset: str) -> None:
-        self._client = query_client(Address.of(place.url(dataset)))
+        address = Address.of(place.url(dataset))
+        self._client = query_client(address)
         self.dataset_path = f"projects/{self._client.project}/datasets/{dataset}"
-        self.ask(SCHEMA_FOLDER.joinpath("001.sql").read_text(encoding="utf-8"))
+        create_tables(self._client, address)
 
     def ask(self, sql: str) -> list[bigquery.Row]:
         """The rows of an answer."""
