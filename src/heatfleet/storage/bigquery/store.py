@@ -76,6 +76,11 @@ class BigQueryStore:
         self._appender.append(blocks, received_ms)
         self._known_waiting.forget()
 
+    @property
+    def set_aside(self) -> int:
+        """How many readings went to the table ``dead_letter``; see ``Store.set_aside``."""
+        return self._appender.set_aside if self._appender is not None else 0
+
     def rollup(self, now_ms: int) -> Rollup:
         """Bring the figures up to date; see ``Store.rollup``."""
         with Reckoner(self._queries, self._hold_ms) as reckoner:
