@@ -6,7 +6,7 @@ import signal
 import sys
 from dataclasses import asdict
 
-from benchmarks import batch, beside, day, growth, report, rollup, single, start
+from benchmarks import batch, beside, bigquery, day, growth, publish, report, rollup, single, start
 from benchmarks.options import Options
 from benchmarks.results import Result, Unmeasurable, save
 
@@ -23,9 +23,14 @@ PEERS = {
     "peers-batch": beside.measure_batch,
     "peers-mixed": beside.measure_mixed,
 }
+GOOGLE = {
+    "bigquery-single": bigquery.measure_single,
+    "bigquery-batch": bigquery.measure_batch,
+    "publish": publish.measure,
+}
 DAY = {"day": day.measure}
-GROUPS = {"own": tuple(OWN), "peers": tuple(PEERS)}
-BENCHMARKS = OWN | PEERS | DAY
+GROUPS = {"own": tuple(OWN), "peers": tuple(PEERS), "google": tuple(GOOGLE)}
+BENCHMARKS = OWN | PEERS | GOOGLE | DAY
 
 
 def main() -> int:
@@ -34,7 +39,7 @@ def main() -> int:
         "names",
         nargs="*",
         metavar="name",
-        help=f"some of: {', '.join(BENCHMARKS)}; `peers` are three of them; without a name: {', '.join(OWN)}",
+        help=f"some of: {', '.join(BENCHMARKS)}; `peers` and `google` are some too; without a name: {', '.join(OWN)}",
     )
     parser.add_argument("--quick", action="store_true", help="about a second each: does it run at all? No figures")
     parser.add_argument("--json", action="store_true", help="print every round as JSON instead of tables")

@@ -18,10 +18,13 @@ BEGIN, END = "<!-- results: written by `make bench ARGS=--write` -->", "<!-- end
 ORDER = (
     "single",
     "batch",
+    "bigquery-single",
+    "bigquery-batch",
     "rollup",
     "report",
     "start",
     "growth",
+    "publish",
     "peers-single",
     "peers-batch",
     "peers-mixed",

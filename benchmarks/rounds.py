@@ -28,7 +28,7 @@ def post_in_rounds(
     """Figures by target: one entry for each round, in which every target ran once."""
 
     def one_round(target: Target, seconds: float) -> Round:
-        return _measure(target, target.way(batches=batches), connections, seconds)
+        return measure_post(target, target.way(batches=batches), connections, seconds)
 
     return in_rounds(targets, options, one_round)
 
@@ -89,7 +89,7 @@ def _row(name: str, of_target: Sequence[Round], of_base: Sequence[Round]) -> lis
     ]
 
 
-def _measure(target: Target, way: Way, connections: int, seconds: float) -> Round:
+def measure_post(target: Target, way: Way, connections: int, seconds: float) -> Round:
     """One round: a fresh server, a second to warm up, the load, and a count of what it kept."""
     with TemporaryDirectory(prefix="heatfleet-bench-") as name, running(target, Path(name)) as server:
         now_ms = time.time_ns() // 1_000_000

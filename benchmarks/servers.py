@@ -62,11 +62,11 @@ class Target:
         return self.batch
 
 
-def heatfleet(*, rollup: bool = False) -> Target:
+def heatfleet(*, rollup: bool = False, name: str = "heatfleet") -> Target:
     """`heatfleet serve`; most often without the rollup beside it, which would begin when it likes."""
     words = ("-m", "heatfleet", "serve") if rollup else ("-c", _SERVE_WITHOUT_ROLLUP)
     return Target(
-        name="heatfleet",
+        name=name,
         command=lambda _folder, _port: (sys.executable, *words),
         ready_path="/readyz",
         single=Way("/message", "json", 1),

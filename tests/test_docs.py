@@ -165,7 +165,7 @@ def test_pages_name_only_what_is_there() -> None:
             metric = re.fullmatch(r"(heatfleet_\w+?)(_total)?(\{.*\})?", code)
             gone += [f"{name}: {code}"] if metric and metric[1] not in metrics else []
             gone += [f"{name}: make {verb}" for verb in re.findall(r"\bmake ([a-z]+)", code) if verb not in verbs]
-            for words, rest in re.findall(r"(?:^|bin/|[\s`])heatfleet ((?:db |keys )?[a-z]+)([^\n|;&)]*)", code):
+            for words, rest in re.findall(r"(?:^|bin/|[\s`])heatfleet ((?:cloud |db |keys )?[a-z]+)([^\n|;&)]*)", code):
                 command = known.get(f"heatfleet {words}")
                 given = set(re.findall(r"(?<= )--[a-z-]+", rest))
                 gone += [f"{name}: heatfleet {words}{rest}"] if not command or given - options(command) else []

@@ -1,6 +1,7 @@
 """Parameters of scripts: the emulator binds those of single statements only."""
 
 import itertools
+from functools import lru_cache
 from typing import Any
 
 import sqlglot
@@ -8,10 +9,12 @@ from bqemulator.scripting.ast import SqlStmt
 from bqemulator.scripting.parser import parse_script
 from sqlglot import TokenType, exp
 
+parse_once = lru_cache(8)(parse_script)
+
 
 def is_script(sql: str) -> bool:
     """Whether the emulator's interpreter runs it."""
-    statements = parse_script(sql).statements
+    statements = parse_once(sql).statements
     return len(statements) != 1 or not isinstance(statements[0], SqlStmt)
 
 

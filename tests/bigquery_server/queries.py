@@ -1,32 +1,37 @@
 """What is mended in how the emulator runs and refuses queries."""
 
 import re
-from contextvars import ContextVar
 from typing import Any
 
-import sqlglot
+import duckdb
 from bqemulator.api.routes import jobs
+from bqemulator.catalog import ddl_sync
 from bqemulator.domain.errors import AlreadyExistsError, DomainError, InvalidQueryError
 from bqemulator.jobs import executor
+from bqemulator.jobs.error_mapper import translate_runtime_error
 from bqemulator.scripting import interpreter
+from bqemulator.sql.parameters import bind_parameters
 from bqemulator.sql.rewriter.default_dataset import qualify_unqualified_tables
-from sqlglot import exp
 
 from tests.bigquery_server import parameters
-from tests.bigquery_server.refused import refusals
+from tests.bigquery_server.remembered import ASKED, translated
 
+PLAIN = re.compile(
+    r"""(\s|--[^\n]*\n)*
+    ((?P<gives>SELECT|WITH)|(?P<makes>CREATE\s+(OR\s+REPLACE\s+)?TABLE|DROP\s+TABLE)|INSERT|UPDATE|DELETE|MERGE|TRUNCATE)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+AS_QUERY = re.compile(r"\bAS\s+(SELECT|WITH|\().*", re.DOTALL | re.IGNORECASE)
 ASSERT = re.compile(r"ASSERT\b\s*(?P<condition>.*?)(\s+AS\s+(?P<words>'[^']*'|\"[^\"]*\"))?", re.DOTALL | re.IGNORECASE)
-
-ASKED: ContextVar[dict[str, Any]] = ContextVar("asked")  # the job's configuration: it is not handed on to what executes
 
 
 def mend() -> None:
     """An error is an error, a script takes parameters, and what BigQuery refuses is refused."""
     tell_errors_of_jobs_query()
     write_where_a_job_says()
-    give_parameters_to_scripts()
-    keep_the_default_dataset()
-    refuse_what_bigquery_refuses()
+    run_by_what_is_remembered()
+    spare_what_nobody_uses()
+    let_transactions_be_duckdbs()
 
 
 def tell_errors_of_jobs_query() -> None:
@@ -70,46 +75,73 @@ def write_where_a_job_says() -> None:
     jobs._apply_write_append = written
 
 
-def give_parameters_to_scripts() -> None:
-    """They were bound in single statements only. What breaks is a 400: clients repeat a 500 for ten minutes."""
-    execute = jobs.execute_query_job
+def run_by_what_is_remembered() -> None:
+    """Each statement was parsed some twenty-five times.
 
-    async def executed(project: str, job: str, sql: str, query_params: Any, ctx: Any, **words: Any) -> Any:
-        try:
-            if not parameters.is_script(sql):
-                sql = in_default_dataset(sql, project)
-            elif query_params:
-                sql, query_params = parameters.as_literals(sql, query_params), None
-            return await execute(project, job, sql, query_params, ctx, **words)
-        except DomainError:
-            raise
-        except Exception as error:
-            raise InvalidQueryError(f"{type(error).__name__}: {error}") from error
-
-    jobs.execute_query_job = executed
-
-
-def keep_the_default_dataset() -> None:
-    """jobs.query did not know it, and jobs.insert wrote scripts anew for its sake, without what is in blocks."""
-    validate, script = jobs._validate_session_id, interpreter.ScriptInterpreter
+    Scripts had no parameters, jobs.query had no default dataset, and blocks of scripts neither. What breaks is a 400:
+    clients repeat a 500 for ten minutes.
+    """
+    execute, validate = jobs.execute_query_job, jobs._validate_session_id
+    script = interpreter.ScriptInterpreter
     state, query = script._exec_sql, script._run_query
 
     def validated(config: dict[str, Any]) -> None:
         ASKED.set(config)
         validate(config)
 
+    async def executed(project: str, job: str, sql: str, query_params: Any, ctx: Any, **words: Any) -> Any:
+        try:
+            text = sql if parameters.is_script(sql) else in_default_dataset(sql, project)
+            return await execute(project, job, text, query_params, ctx, **words)
+        except DomainError:
+            raise
+        except Exception as error:
+            raise InvalidQueryError(f"{type(error).__name__}: {error}") from error
+
     async def stated(self: Any, sql: str) -> None:
-        if asserted := ASSERT.fullmatch(sql.strip()):
-            if not await self._eval_expr_scalar(asserted["condition"]):
-                raise InvalidQueryError(f"Assertion failed: {asserted['words']}")
-        else:
-            await state(self, in_default_dataset(sql, self._project_id))
+        if not await is_done(self, sql):
+            await state(self, written_out(sql, self._project_id))
 
     async def queried(self: Any, sql: str) -> Any:
-        return await query(self, in_default_dataset(sql, self._project_id))
+        return await query(self, written_out(sql, self._project_id))
 
-    jobs._validate_session_id, script._exec_sql, script._run_query = validated, stated, queried
+    jobs._validate_session_id, jobs.execute_query_job, executor._run_single_sql = validated, executed, result
     jobs._apply_default_dataset = lambda sql, *_, **__: sql
+    script._exec_sql, script._run_query = stated, queried
+
+
+async def is_done(script: Any, sql: str) -> bool:
+    """Do a statement of a script, if it is an ASSERT, which the emulator does not know, or one without variables."""
+    if asserted := ASSERT.fullmatch(sql.strip()):
+        if not await script._eval_expr_scalar(asserted["condition"]):
+            raise InvalidQueryError(f"Assertion failed: {asserted['words']}")
+        return True
+    plain = PLAIN.match(sql)
+    if not plain or script._frames.all_visible():
+        return False
+    project, ctx = script._project_id, script._ctx
+    rows = await result(project, sql, ASKED.get().get("queryParameters"), ctx, caller=script._caller)
+    script._final_table = rows if plain["gives"] else None
+    if plain["makes"]:
+        told = in_default_dataset(AS_QUERY.sub(" AS SELECT 1", sql), project)
+        ddl_sync.sync_created_table(told, project, ctx)
+        ddl_sync.sync_dropped_object(told, project, ctx)
+    return True
+
+
+async def result(project: str, sql: str, values: Any, ctx: Any, *, caller: Any) -> Any:
+    """What a statement gives, as an Arrow table."""
+    text = await translated(sql, project_id=project, ctx=ctx, caller=caller, translator=executor._translator)
+    try:
+        bound, given = bind_parameters(text, values)
+        return ctx.engine.fetch_arrow(bound, given or None)
+    except duckdb.Error as error:
+        raise translate_runtime_error(error, duckdb_sql=text) from error
+
+
+def written_out(sql: str, project: str) -> str:
+    """A statement beside variables of a script: with the values of its parameters, and its tables in full."""
+    return in_default_dataset(parameters.as_literals(sql, ASKED.get().get("queryParameters") or []), project)
 
 
 def in_default_dataset(sql: str, project: str) -> str:
@@ -123,27 +155,31 @@ def in_default_dataset(sql: str, project: str) -> str:
     return str(named)
 
 
-def refuse_what_bigquery_refuses() -> None:
-    """Changes without WHERE were made, and partitions were not asked for."""
-    translate = executor.rewrite_and_translate_statement
+def spare_what_nobody_uses() -> None:
+    """Snapshots and materialized views are looked for by parsing every script again, which itself was parsed thrice."""
 
-    async def translated(sql: str, *, project_id: str, ctx: Any, **words: Any) -> Any:
-        def filter_column(table: exp.Table) -> str | None:
-            known = ctx.catalog.get_table(table.catalog or project_id, table.db, table.name)
-            asked = known and known.time_partitioning
-            return asked.field if asked and asked.require_partition_filter else None
+    async def nothing(*_: Any) -> None:
+        pass
 
-        for statement in filter(None, parsed(sql)):
-            for why in refusals(statement, filter_column):
-                raise InvalidQueryError(why)
-        return await translate(sql, project_id=project_id, ctx=ctx, **words)
-
-    executor.rewrite_and_translate_statement = interpreter.rewrite_and_translate_statement = translated
+    executor._capture_dml_snapshots = nothing
+    executor._reject_dml_on_immutable = lambda *_: None
+    executor.parse_script = interpreter.parse_script = parameters.parse_once
 
 
-def parsed(sql: str) -> list[Any]:
-    """The statements, or none: what cannot be parsed is told of by those who come after."""
-    try:
-        return sqlglot.parse(sql, read="bigquery")
-    except sqlglot.errors.SqlglotError:
-        return []
+def let_transactions_be_duckdbs() -> None:
+    """They were seen half done by others, copied their tables first, and were committed by the end of the script."""
+    script = interpreter.ScriptInterpreter
+
+    async def handled(self: Any, statement: str) -> None:
+        """All statements of a script run on one thread, and nothing else on it meanwhile."""
+        self._ctx.engine.execute(f"{statement} TRANSACTION" if statement == "BEGIN" else statement)
+        self._active_txn = {} if statement == "BEGIN" else None
+
+    async def undone(self: Any) -> None:
+        await handled(self, "ROLLBACK")
+
+    async def nothing(_: Any, __: str) -> None:
+        pass
+
+    script._handle_txn_statement, script._snapshot_dml_targets = handled, nothing
+    script._drop_txn_snapshots = script._restore_txn_snapshots = undone

@@ -64,10 +64,10 @@ class BigQueryServer:
 
     def close(self) -> None:
         """End it, if it was started."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            with process:
+                process.kill()
 
     def _start(self) -> None:
         self.close()

@@ -1,5 +1,6 @@
 """Every ledger that servers share keeps the promises of ``storage.base.Ledger`` also when several are open at once."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -162,7 +163,7 @@ def test_a_server_that_was_cut_off_goes_on(ledgers: list[Ledger], by_hand: ByHan
     ours = "FROM pg_stat_activity WHERE application_name = 'heatfleet'"
     by_hand(f"SELECT pg_terminate_backend(pid) {ours}")
     while by_hand(f"SELECT pid {ours}"):
-        pass
+        time.sleep(0.01)
 
     assert before == accept(ledgers[0], order(), by=BY, idempotency_key="k")
     assert 0 == ledgers[1].fail_unsettled(NOW_MS)

@@ -131,6 +131,7 @@ class Broker:
         self.queues: dict[str, Queue] = {}
         self.published: dict[str, list[Any]] = {}
         self.keep_published = True
+        self.taken = 0
         self._message_ids = itertools.count(1)
 
     def publish(self, topic: str, messages: Iterator[Any]) -> list[str]:
@@ -141,6 +142,7 @@ class Broker:
             message.message_id = str(next(self._message_ids))
             message.publish_time.FromNanoseconds(time.time_ns())
             ids.append(message.message_id)
+            self.taken += 1
             if self.keep_published:
                 self.published.setdefault(topic, []).append(message)
             for queue in queues:

@@ -131,9 +131,14 @@ class PubSubServer:
             for one in self._ask("published", topic=topic, after=after)
         ]
 
-    def keep_published(self, yes: bool) -> None:
-        """Without, ``published`` stays empty: for what would not fit into memory."""
-        self._ask("keep", published=yes)
+    def taken(self) -> int:
+        """How many messages it has taken so far."""
+        count: int = self._ask("taken")
+        return count
+
+    def keep_nothing(self) -> None:
+        """From now on ``published`` stays as it is: for what would not fit into memory."""
+        self._ask("keep_nothing")
 
     def unacknowledged(self, subscription: str) -> int:
         """What the subscription (``projects/P/subscriptions/S``) still has to deliver, or did and was not told of."""

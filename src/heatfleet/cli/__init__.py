@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from heatfleet import __version__
-from heatfleet.cli import audit, config, consume, db, demo, doctor, keys, report, rollup, send, serve, simulate
+from heatfleet.cli import audit, cloud, config, consume, db, demo, doctor, keys, report, rollup, send, serve, simulate
 from heatfleet.cli.exits import exit_code
 from heatfleet.cli.help import Command, Group
 from heatfleet.cli.terminal import narrate
@@ -43,6 +43,7 @@ def commands() -> typer.Typer:
     app.command(cls=Command)(audit.audit)
     app.command(cls=Command)(config.config)
     app.command(cls=Command)(doctor.doctor)
+    app.add_typer(cloud.commands(), name="cloud")
     app.add_typer(keys.commands(), name="keys")
     app.add_typer(db.commands(), name="db")
     return app

@@ -7,9 +7,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -19,33 +19,28 @@ from heatfleet.cli.db import is_postgresql, store_path
 from heatfleet.cli.exits import ExitCode
 from heatfleet.cli.terminal import bytes_text, print_json, screen, utc
 from heatfleet.domain.access import ApiKey
+from heatfleet.domain.checks import Check
 from heatfleet.errors import HeatfleetError, NotAllowed, NotFound, SetupError
 
 if TYPE_CHECKING:
     from heatfleet.config import Settings
 
 _DISK_FAIL_BYTES, _DISK_WARN_BYTES = 100_000_000, 2_000_000_000
+_ROLLUP_ELSEWHERE_S = 300
 _CLOCK_MIN_MS = 1_764_547_200_000
 _CLOCK_BACK_MS = 60_000
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at: how it is, what was found, and what to do where it is not ok."""
-
-    name: str
-    state: Literal["ok", "warn", "fail"]
-    found: str
-    fix: str = ""
-
-
 def doctor(
     *,
     url: Url = None,
+    subscription: Annotated[
+        str | None, typer.Option(help="Look at this subscription of Pub/Sub too, as `heatfleet consume` reads it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of all checks.")] = False,
 ) -> None:
-    """Look at Python, settings, store, disk, clock, keys and server, and say what to do where something is wrong.
+    """Look at settings, store, disk, clock, bus, keys, server and rights, and say what to do where something is wrong.
 
     Examples:
     $ heatfleet doctor
@@ -55,7 +50,7 @@ def doctor(
     """
     checks = []
     console = screen()
-    for check in _checks(url):
+    for check in _checks(url, subscription):
         checks.append(check)
         if not as_json:
             console.print(f"{check.state:<5}", style=_STYLES[check.state], end="")
@@ -68,7 +63,7 @@ def doctor(
         raise typer.Exit(ExitCode.FAILURE)
 
 
-def _checks(url: str | None) -> Iterator[Check]:
+def _checks(url: str | None, subscription: str | None) -> Iterator[Check]:
     from heatfleet.client import server_url
     from heatfleet.config import load_settings
 
@@ -81,11 +76,12 @@ def _checks(url: str | None) -> Iterator[Check]:
         yield Check("settings", "fail", str(error), "mend the variable, or the line in .env")
         return
     yield _understood(settings)
-    folder = _nearest_folder(settings)
-    yield _writable(folder)
-    yield _disk(folder)
+    if folder := _nearest_folder(settings):
+        yield _writable(folder)
+        yield _disk(folder)
     yield from _store_and_clock(settings, now_ms)
     yield from _database(settings)
+    yield from _bus(settings, subscription)
     yield _keys(settings, now_ms)
     yield _server(url or server_url(settings.host, settings.port), settings.api_key)
 
@@ -100,16 +96,21 @@ def _sqlite() -> Check:
 
 def _understood(settings: "Settings") -> Check:
     """Whether the bus exists too, which only the server opens."""
-    from heatfleet.messaging import BUSES
+    from heatfleet.messaging import BUSES, is_pubsub
 
-    if settings.bus in BUSES:
+    if settings.bus in BUSES or is_pubsub(settings.bus):
         return Check("settings", "ok", "all understood; `heatfleet config` shows them")
     return Check("settings", "fail", "HEATFLEET_BUS names no bus", f"these exist: {', '.join(BUSES)}")
 
 
-def _nearest_folder(settings: "Settings") -> Path:
-    """The folder of the store, or what exists of the way to it."""
-    folder = store_path(settings).absolute().parent
+def _nearest_folder(settings: "Settings") -> Path | None:
+    """The folder of what is kept on this machine, or what exists of the way to it; ``None`` if nothing is."""
+    from heatfleet.storage import is_bigquery
+
+    if is_bigquery(settings.store) and is_postgresql(settings):
+        return None
+    files = _ledger_file(settings).parent if is_bigquery(settings.store) else store_path(settings)
+    folder = files.absolute().parent
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
@@ -134,16 +135,18 @@ def _disk(folder: Path) -> Check:
 
 def _store_and_clock(settings: "Settings", now_ms: int) -> Iterator[Check]:
     """The store, how fresh its figures are, and whether the clock fits what it has seen."""
-    from heatfleet.storage import STORE_SCHEMES, open_store
+    from heatfleet.storage import is_bigquery, look_at_dataset, open_store
 
     as_of_ms = 0
     try:
+        if is_bigquery(settings.store):
+            yield from look_at_dataset(settings.store)
         hold_ms = settings.max_hold_s * 1000
         with closing(open_store(settings.store, hold_ms=hold_ms, writable=False)) as store:
             store.check()
             status = store.status(now_ms)
     except HeatfleetError as error:
-        not_made_yet = urlsplit(settings.store).scheme in STORE_SCHEMES and not store_path(settings).exists()
+        not_made_yet = settings.store.startswith("sqlite:") and not store_path(settings).exists()
         yield Check("store", "warn" if not_made_yet else "fail", str(error))
     else:
         as_of_ms = status.as_of_ms
@@ -156,7 +159,8 @@ def _store_and_clock(settings: "Settings", now_ms: int) -> Iterator[Check]:
 
 
 def _rollup(lag_ms: int, as_of_ms: int, every_s: float) -> Check:
-    if lag_ms > 3 * every_s * 1000:
+    # A server that starts none leaves it to somebody, who comes every few minutes.
+    if lag_ms > 3 * (every_s or _ROLLUP_ELSEWHERE_S) * 1000:
         return Check(
             "rollup", "warn", f"readings wait for {lag_ms / 1000:.0f} s", "start the server, or `heatfleet rollup`"
         )
@@ -177,6 +181,17 @@ def _database(settings: "Settings") -> Iterator[Check]:
     elif not settings.store.startswith("sqlite:"):
         found = "orders and keys are in a file of this machine, which no other server sees"
         yield Check("db", "warn", found, "several servers need PostgreSQL: set HEATFLEET_DB")
+
+
+def _bus(settings: "Settings", subscription: str | None) -> Iterator[Check]:
+    """The topic of orders, where they go through Pub/Sub, and readings, where they come that way."""
+    from heatfleet.messaging import is_pubsub, look_at_bus
+
+    if is_pubsub(settings.bus):
+        try:
+            yield from look_at_bus(settings.bus, subscription=subscription)
+        except HeatfleetError as error:
+            yield Check("topic", "fail", str(error))
 
 
 def _keys(settings: "Settings", now_ms: int) -> Check:

@@ -2,10 +2,16 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
+from heatfleet.domain.checks import Check
+from heatfleet.domain.cloud import Step, Topics
 from heatfleet.errors import SetupError
 from heatfleet.messaging.base import Bus, PushTokens, Subscription
+
+if TYPE_CHECKING:
+    from heatfleet.messaging.pubsub.address import Address
 
 BUSES = ("local:", "pubsub://PROJECT/TOPIC")
 """How the URL of each bus that exists is written."""
@@ -27,16 +33,51 @@ def open_bus(url: str, *, clock: Callable[[], int] = _now_ms) -> Bus:
         from heatfleet.messaging.in_process import InProcessBus  # noqa: PLC0415
 
         return InProcessBus()
-    if not url.startswith("pubsub:"):
+    address = _pubsub_address(url)
+    from heatfleet.messaging.pubsub.bus import PubSubBus  # noqa: PLC0415
+
+    return PubSubBus(address, clock=clock)
+
+
+def is_pubsub(url: str) -> bool:
+    """Whether the URL names a topic of Pub/Sub."""
+    return url.startswith("pubsub:")
+
+
+def set_up_topics(url: str, topics: Topics, *, dry_run: bool = False) -> Iterator[Step]:
+    """Make topics and subscriptions in the project of a ``pubsub:`` URL, as far as they are not there.
+
+    ``SetupError`` when Google denies something, ``BusUnavailable`` when it cannot be reached.
+    """
+    address = _pubsub_address(url)
+    from heatfleet.messaging.pubsub.setup import set_up  # noqa: PLC0415
+
+    yield from set_up(address.project, topics, emulator=address.emulator, dry_run=dry_run)
+
+
+def look_at_bus(url: str, *, subscription: str | None = None) -> Iterator[Check]:
+    """Whether the topic of a ``pubsub:`` URL can be used, and this subscription be read, named as for `consume`."""
+    address = _pubsub_address(url)
+    from heatfleet.messaging.pubsub.address import Subscribed  # noqa: PLC0415
+    from heatfleet.messaging.pubsub.look import look, look_at_subscription  # noqa: PLC0415
+
+    yield from look(address)
+    if subscription:
+        yield look_at_subscription(Subscribed.of(subscription, bus=url))
+
+
+def _pubsub_address(url: str) -> "Address":
+    if not is_pubsub(url):
         raise SetupError(f"HEATFLEET_BUS: there is no such bus; these exist: {', '.join(BUSES)}")
     # gRPC writes lines of its own to the log's stream, in no form of ours; what matters comes to us as an error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        from heatfleet.messaging.pubsub.address import Address  # noqa: PLC0415
-        from heatfleet.messaging.pubsub.bus import PubSubBus  # noqa: PLC0415
+        from heatfleet.messaging.pubsub import connect  # noqa: PLC0415, F401
     except ImportError:
         raise SetupError('HEATFLEET_BUS: Pub/Sub needs Google\'s libraries: pip install "heatfleet[google]"') from None
-    return PubSubBus(Address.of(url), clock=clock)
+    from heatfleet.messaging.pubsub.address import Address  # noqa: PLC0415
+
+    return Address.of(url)
 
 
 def open_push_tokens(*, audience: str, account: str) -> PushTokens | None:

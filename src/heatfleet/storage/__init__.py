@@ -3,24 +3,36 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from heatfleet.domain.checks import Check
+from heatfleet.domain.cloud import Step
 from heatfleet.domain.energy import DEFAULT_HOLD_MS
 from heatfleet.errors import SetupError
 from heatfleet.storage.base import Ages, Backup, FileCheck, KeyRing, Ledger, Store
 
-STORE_SCHEMES = ("sqlite",)
+if TYPE_CHECKING:
+    from heatfleet.storage.bigquery.address import Address
+
+STORES = ("sqlite:///path", "bigquery://PROJECT/DATASET")
 
 
 def open_store(url: str, *, hold_ms: int = DEFAULT_HOLD_MS, writable: bool = True, ages: Ages | None = None) -> Store:
     """Open the store that the URL names; ``SetupError`` for an unknown scheme or a file that does not fit.
 
-    ``sqlite:///relative/path`` and ``sqlite:////absolute/path`` name a file. With ``writable`` false the store only
+    ``sqlite:///relative/path`` and ``sqlite:////absolute/path`` name a file, ``bigquery://PROJECT/DATASET`` a dataset of
+    Google BigQuery, which must have been made before. With ``writable`` false the store only
     answers questions: it may be opened beside a server that writes. A writable one remembers ``ages`` for the rollup;
     without, they stay as they are.
     """
-    path = _sqlite_path(url)
     # Imported only when asked for: a backend's library need not be there for the others to work.
+    if is_bigquery(url):
+        _bigquery_address(url)
+        from heatfleet.storage.bigquery.store import BigQueryStore  # noqa: PLC0415
+
+        return BigQueryStore(url, hold_ms=hold_ms, writable=writable, ages=ages)
+    path = _sqlite_path(url)
     from heatfleet.storage.sqlite.store import SqliteStore  # noqa: PLC0415
 
     return SqliteStore(path, hold_ms=hold_ms, writable=writable, ages=ages)
@@ -90,6 +102,31 @@ def check_files(url: str, *, quick: bool = False, figures: bool = False, ledger:
         yield from check_figures(path)
 
 
+def is_bigquery(url: str) -> bool:
+    """Whether the URL names a dataset of BigQuery."""
+    return url.startswith("bigquery:")
+
+
+def set_up_dataset(url: str, *, location: str | None = None, dry_run: bool = False) -> Iterator[Step]:
+    """Make the dataset of a ``bigquery:`` URL and its tables, as far as they are not there.
+
+    A new one lies in ``location``, by default the EU. ``SetupError`` when Google denies something,
+    ``StoreUnavailable`` when it cannot be reached.
+    """
+    address = _bigquery_address(url)
+    from heatfleet.storage.bigquery.bring_up import set_up  # noqa: PLC0415
+
+    yield from set_up(address, location=location, dry_run=dry_run)
+
+
+def look_at_dataset(url: str) -> Iterator[Check]:
+    """Whether the dataset of a ``bigquery:`` URL is there and can be used."""
+    address = _bigquery_address(url)
+    from heatfleet.storage.bigquery.look import look  # noqa: PLC0415
+
+    yield from look(address)
+
+
 def sqlite_trouble() -> str:
     """What is wrong with the SQLite at work here, empty if nothing is."""
     from heatfleet.storage.sqlite.connect import sqlite_trouble as trouble  # noqa: PLC0415
@@ -115,9 +152,10 @@ def _is_postgresql(url: str) -> bool:
 
 def _sqlite_path(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in STORE_SCHEMES:
-        known = ", ".join(f"{scheme}:///path" for scheme in STORE_SCHEMES)
-        msg = f"HEATFLEET_STORE: there is no store for the scheme '{parts.scheme}:'; these exist: {known}"
+    if is_bigquery(url):
+        raise SetupError("this is only for a store of SQLite; BigQuery keeps copies of its own, for seven days")
+    if parts.scheme != "sqlite":
+        msg = f"HEATFLEET_STORE: there is no store for the scheme '{parts.scheme}:'; these exist: {', '.join(STORES)}"
         raise SetupError(msg)
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc or parts.query or parts.fragment or not path:
@@ -126,3 +164,15 @@ def _sqlite_path(url: str) -> str:
         )
         raise SetupError(msg)
     return path
+
+
+def _bigquery_address(url: str) -> "Address":
+    try:
+        from heatfleet.storage.bigquery import connect  # noqa: PLC0415, F401
+    except ImportError:
+        raise SetupError(
+            'HEATFLEET_STORE: BigQuery needs Google\'s libraries: pip install "heatfleet[google]"'
+        ) from None
+    from heatfleet.storage.bigquery.address import Address  # noqa: PLC0415
+
+    return Address.of(url)

@@ -6,8 +6,9 @@ import google.auth
 import google.auth.exceptions
 import grpc
 import grpc.aio
-from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport, PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from heatfleet.errors import SetupError
 from heatfleet.messaging.pubsub.address import Address, Subscribed
@@ -45,5 +46,15 @@ def publisher_client(address: Address) -> PublisherClient:
         return PublisherClient(transport=PublisherGrpcTransport(channel=channel))
     try:
         return PublisherClient()
+    except google.auth.exceptions.DefaultCredentialsError:
+        raise SetupError(NO_CREDENTIALS) from None
+
+
+def subscriber_client(emulator: str | None) -> SubscriberClient:
+    """For making subscriptions and looking at them, in a thread. ``SetupError`` without credentials."""
+    if emulator is not None:
+        return SubscriberClient(transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(emulator, _OPTIONS)))
+    try:
+        return SubscriberClient()
     except google.auth.exceptions.DefaultCredentialsError:
         raise SetupError(NO_CREDENTIALS) from None

@@ -3,8 +3,10 @@
 The client's own helper for this replays nothing and has no deadline; so only its transport is used here.
 """
 
-from queue import Empty, SimpleQueue
-from threading import Thread
+import math
+import time
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 import grpc
@@ -16,8 +18,8 @@ from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRows
 from heatfleet import __version__
 from heatfleet.storage.bigquery.append_failure import AppendFailed
 
-CLOSE_S = 1.0
-"""How long closing waits for the reader, which has nothing more to do then."""
+WATCH_S = 0.25
+"""How late a deadline may be noticed."""
 
 _Request = AppendRowsRequest.pb()  # the plain message, without the class that the client puts around it
 
@@ -30,7 +32,6 @@ class Line:
         self._schema = schema
         self._is_new = True
         self._requests: SimpleQueue[Any] = SimpleQueue()
-        self._answers: SimpleQueue[AppendRowsResponse | AppendFailed] = SimpleQueue()
         # Servers outside of the US find the region of the table by this header.
         header = to_grpc_metadata({"write_stream": self._stream})  # type: ignore[no-untyped-call]
         self._transport: Any = client.transport
@@ -38,13 +39,16 @@ class Line:
             iter(self._requests.get, None),  # type: ignore[arg-type]
             metadata=(header,),
         )
-        self._reader = Thread(target=self._read, name="heatfleet-appended", daemon=True)
-        self._reader.start()
+        # Who waits for an answer reads it from gRPC itself, which knows no deadlines there. A thread that read for it
+        # would be one more that each answer has to wake, and take turns with for the interpreter.
+        self._deadline_s = math.inf
+        self._closed = Event()
+        Thread(target=self._watch, name="heatfleet-append-watch", daemon=True).start()
 
     @property
     def is_broken(self) -> bool:
-        """Whether the server has ended the connection: an idle one is, after ten minutes."""
-        return not self._reader.is_alive()
+        """Whether the connection has ended: BigQuery ends one that was idle for ten minutes."""
+        return bool(self._call.done())
 
     def send(self, rows: pa.RecordBatch) -> None:
         """Ask for an append; the answers come in the order of the requests."""
@@ -58,29 +62,31 @@ class Line:
         self._requests.put(request)
 
     def answer(self, timeout_s: float) -> AppendRowsResponse:
-        """The next answer; raises ``AppendFailed`` when there will be none, or not in time."""
+        """The next answer; raises ``AppendFailed`` when there will be none, or not in time. Then close the line."""
+        self._deadline_s = deadline_s = time.monotonic() + timeout_s
         try:
-            answer = self._answers.get(timeout=timeout_s)
-        except Empty:
-            raise AppendFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer for {timeout_s:.0f} s") from None
-        if isinstance(answer, AppendFailed):
-            self._answers.put(answer)  # for whoever asks again
-            raise answer
+            answer: AppendRowsResponse = next(self._call)
+        except StopIteration:
+            raise AppendFailed(grpc.StatusCode.UNAVAILABLE, "the server has ended the connection") from None
+        except grpc.RpcError as error:
+            if time.monotonic() > deadline_s and not self._closed.is_set():
+                words = f"no answer for {timeout_s:.1f} s"
+                raise AppendFailed(grpc.StatusCode.DEADLINE_EXCEEDED, words) from None
+            raise AppendFailed(error.code(), error.details()) from None
+        finally:
+            self._deadline_s = math.inf
         return answer
 
     def close(self) -> None:
         """End the connection, whether or not the server listens."""
+        self._closed.set()
         self._requests.put(None)
         self._call.cancel()
         self._transport.close()
-        self._reader.join(CLOSE_S)
 
-    def _read(self) -> None:
-        try:
-            for answer in self._call:
-                self._answers.put(answer)
-            self._answers.put(AppendFailed(grpc.StatusCode.UNAVAILABLE, "the server has ended the connection"))
-        except grpc.RpcError as error:
-            self._answers.put(AppendFailed(error.code(), error.details()))
-        finally:
-            self._requests.put(None)  # or the thread that sends would wait for ever
+    def _watch(self) -> None:
+        """End the wait for an answer that does not come in time."""
+        while not self._closed.wait(WATCH_S):
+            if time.monotonic() > self._deadline_s:
+                self._call.cancel()
+                return

@@ -39,9 +39,8 @@ _DEFAULTS: dict[str, Any] = {
 }
 _SESSION = f"""SET statement_timeout = '{STATEMENT_S}s'; SET lock_timeout = '{STATEMENT_S - 1}s';
 SET idle_in_transaction_session_timeout = '60s'; SET default_transaction_isolation = 'read committed'"""
-# What is answered for must survive a crash, whatever the database is set to; if it is set to more than that, it stays.
-_DURABLE = """SELECT set_config('synchronous_commit', 'on', false)
-WHERE current_setting('synchronous_commit') IN ('off', 'remote_write')"""
+# What is answered for must survive a crash, whatever the database is set to; all other values wait for its disk.
+_DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 _WHAT_TO_DO = {
     "25006": "it only reads (a standby, or default_transaction_read_only): name the primary, or add "
     "target_session_attrs=read-write to HEATFLEET_DB",
@@ -69,10 +68,11 @@ class _Impatient(PgConnection[Row]):
         """Wait for what was asked, at most ``ANSWER_S``."""
         try:
             return super().wait(gen, interval, ANSWER_S if timeout is None else timeout)
-        except psycopg.OperationalError:
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                self.close()
-            raise
+        except psycopg.OperationalError as error:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            self.close()
+            raise psycopg.OperationalError(f"it gave no answer within {ANSWER_S:g} s") from error
 
 
 class Database:
@@ -163,14 +163,14 @@ class Database:
             yield
         except psycopg.Error as error:
             code = error.sqlstate or ""
-            said = error.diag.message_primary or f"the connection was lost ({type(error).__name__})"
+            said = error.diag.message_primary or _reason(error)
             if code == _FULL:
                 raise StorageFull(f"{self.where}: its disk is full; free some space", retry_after_s=5) from error
             raise StoreUnavailable(f"{self.where}: {_WHAT_TO_DO.get(code, said)}", retry_after_s=2) from error
 
 
 def _reason(error: psycopg.Error) -> str:
-    """The last thing that was said of why there is no connection, without the hints below it."""
+    """The last thing that was said, without the hints below it."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
     return " ".join(lines[-1].removeprefix("connection failed: ").split()) if lines else type(error).__name__
 
