@@ -49,7 +49,7 @@ def known(folder: Path) -> set[str]:
         return {device.device_id for device in store.devices(DeviceFilter(), now_ms=now_ms).devices}
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [2, pytest.param(60, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
 def test_what_is_acknowledged_survives_kills(
     pubsub_server: PubSubServer, start_consumer: StartConsumer, tmp_path: Path, kills: int
 ) -> None:
