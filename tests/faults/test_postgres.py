@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from heatfleet.errors import SetupError, StoreUnavailable
-from heatfleet.storage import open_key_ring, open_ledger
+from heatfleet.storage import check_postgresql, open_key_ring, open_ledger
 from heatfleet.storage.base import Ledger
 from heatfleet.storage.postgresql import connect
 from heatfleet.storage.postgresql.connect import Database
@@ -99,6 +99,17 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever(
         healed(ledger)
     with closing(open_ledger(url)) as ledger:
         assert 0 == ledger.fail_unsettled(NOW_MS)
+
+
+def test_a_server_that_syncs_is_sound(postgres: PostgresServer) -> None:
+    """Nothing is wrong with one as it comes; it is told which version it is and how many servers there are."""
+    url = postgres.fresh_url()
+    with closing(open_ledger(url)) as ledger:
+        publish(ledger, order())
+        one = check_postgresql(url)
+
+    assert (True, "") == (one.sound, one.fix)
+    assert re.match(r"PostgreSQL \d+\.\d+, tables of version 1, open in 1 servers", one.found)
 
 
 def test_connections_that_are_cut_off_leave_nothing_half_done(url: str) -> None:

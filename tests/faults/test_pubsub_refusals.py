@@ -81,12 +81,12 @@ async def test_what_will_not_go_by_is_refused_at_once(
     before = pubsub_server.calls()
     pubsub_server.fault(code)
     began_s = time.monotonic()
-    [refusal] = await bus.publish_many(orders("d1"), timeout_s=10 * LONG_S)
+    [refusal] = await bus.publish_many(orders("d1"), timeout_s=LONG_S)
 
     assert refusal is not None
     assert what_to_do in str(refusal)
     assert "d1" not in str(refusal)
-    assert time.monotonic() - began_s < LONG_S
+    assert time.monotonic() - began_s < LONG_S / 2
     assert before + 1 == pubsub_server.calls()
     assert bus.trouble is refusal
     pubsub_server.clear()
@@ -151,7 +151,7 @@ async def test_calls_under_way_are_bounded(bus: Bus, pubsub_server: PubSubServer
     first = pubsub_server.calls() - before
     refusals = [refusal for done in waiting for refusal in await done]
 
-    assert 0 < first <= CALLS_MAX
+    assert 0 < first <= 500 == CALLS_MAX
     assert all(refusals)
 
 
@@ -207,11 +207,11 @@ async def test_an_order_that_hangs_past_its_time_is_broken_off(pubsub_server: Pu
     began_s = time.monotonic()
     bus = open_bus(names.bus)
     soon_ms = time.time_ns() // 1_000_000 + 300
-    [refusal] = await bus.publish_many([replace(orders("d1")[0], expires_at_ms=soon_ms)], timeout_s=10 * LONG_S)
+    [refusal] = await bus.publish_many([replace(orders("d1")[0], expires_at_ms=soon_ms)], timeout_s=LONG_S)
     await bus.close()
 
     assert "expired" in str(refusal)
-    assert time.monotonic() - began_s < LONG_S
+    assert time.monotonic() - began_s < LONG_S / 2
     pubsub_server.clear()
     assert [] == pubsub_server.published(names.topic)
 
