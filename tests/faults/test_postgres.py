@@ -231,6 +231,14 @@ def test_a_database_that_refuses_is_told_in_words(url: str, trouble: str, words:
         assert [(0,)] == shared_postgres().execute(f"SELECT count(*) FROM {table}", url)
 
 
+def test_the_library_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is missing it is said what to install; without PostgreSQL nobody needs it."""
+    monkeypatch.setattr("heatfleet.storage.find_spec", lambda _: None)
+    for opened in (open_ledger, open_key_ring, check_postgresql):
+        with pytest.raises(SetupError, match=r"pip install .heatfleet\[postgresql\]"):
+            opened("postgresql://u@h/d")
+
+
 def test_a_standby_only_reads(url: str) -> None:
     """What may not be written is refused with what to do; reading goes on."""
     with closing(open_ledger(url)) as ledger:
