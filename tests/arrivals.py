@@ -12,6 +12,7 @@ from heatfleet.storage.bigquery.address import Address
 from heatfleet.storage.bigquery.append import Appender
 from heatfleet.storage.bigquery.connect import SCHEMA_FOLDER, query_client, write_client
 from heatfleet.storage.block import Block
+from tests.bigquery_server.faults import Fault, Switch
 from tests.bigquery_server.running import Address as Place
 from tests.bigquery_server.running import BigQueryServer, FaultyBigQuery
 
@@ -51,6 +52,17 @@ class Arrivals:
     def close(self) -> None:
         """Ask no more."""
         self._client.close()  # type: ignore[no-untyped-call]
+
+
+class InTurn(Switch):
+    """Faults for the next calls, one each, ``None`` for one that goes well."""
+
+    def __init__(self, *faults: Fault | None) -> None:
+        super().__init__()
+        self._faults = list(faults)
+
+    def take(self, subject: str) -> Fault | None:
+        return self._faults.pop(0) if self._faults else None
 
 
 @contextmanager
