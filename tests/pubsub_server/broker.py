@@ -48,6 +48,11 @@ class Queue:
         """Messages not acknowledged."""
         return len(self._ready) + len(self._leases) + sum(map(len, self._behind.values()))
 
+    @property
+    def attempts(self) -> int:
+        """How often a message that is not acknowledged was delivered, at most; 0 without a dead-letter policy."""
+        return max(self._attempts.values(), default=0)
+
     def held_by(self, holder: object) -> int:
         """Messages this one has and did not acknowledge."""
         return sum(lease.holder is holder for lease in self._leases.values())

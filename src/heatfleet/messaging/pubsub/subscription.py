@@ -158,6 +158,8 @@ class PubSubSubscription:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._stream is not None:
+            self._stream.cancel()  # or what is given back would come again at once, and to us
         self.give_back(list(self._held.values()))
         if self._channel is not None:
             self._tell_all()

@@ -42,7 +42,7 @@ class BigQueryStore:
         self._hold_ms = hold_ms
         self._ages = ages
         if ages and ages.archive_after_days:
-            msg = "HEATFLEET_ARCHIVE_AFTER_DAYS is for SQLite: BigQuery keeps old days at less cost by itself; set it to 0"
+            msg = "HEATFLEET_ARCHIVE_AFTER_DAYS is for SQLite; BigQuery keeps old days at half the price by itself"
             raise SetupError(msg)
         self._client = query_client(self._address)
         self._queries = Queries(self._client, self._address)
@@ -172,7 +172,7 @@ class BigQueryStore:
         """Let go of connections."""
         if self._appender is not None:
             self._appender.close()
-        self._client.close()
+        self._client.close()  # type: ignore[no-untyped-call]
 
     def _head(self) -> Head:
         return read_head(self._client, self._address)
