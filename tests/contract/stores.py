@@ -26,7 +26,7 @@ class StoreBackend:
 
     def examples(self, usual: int | None = None) -> settings:
         """How often a property is tried here that is usually tried so often."""
-        wanted = (usual or settings.default.max_examples) // self.examples_share
+        wanted = (usual or settings().max_examples) // self.examples_share
         return settings(max_examples=max(2, wanted), suppress_health_check=list(HealthCheck))
 
 
@@ -53,4 +53,3 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], StoreBackend]] = {"sqlite": 
 
 # SQLite alone keeps a store in files, and one server to a store.
 in_files = pytest.mark.parametrize("store_backend", [on_sqlite], ids=["sqlite"], indirect=True)
-

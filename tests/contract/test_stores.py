@@ -6,10 +6,9 @@ from contextlib import closing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import TempPathFactory
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
-from heatfleet.domain.slots import HOUR_MS, SLOT_MS, slot_of
+from heatfleet.domain.slots import DAY_MS, HOUR_MS, SLOT_MS, slot_of
 from heatfleet.errors import ReportTooSlow, SetupError
 from heatfleet.storage import open_store
 from heatfleet.storage.base import DeviceFilter, Patience, Store
@@ -55,7 +54,9 @@ readings_ = st.builds(
 histories = st.lists(st.lists(readings_, min_size=1, max_size=12), min_size=1, max_size=6)
 
 
-def test_figures_are_those_of_the_definition(store_backend: StoreBackend, tmp_path_factory: TempPathFactory) -> None:
+def test_figures_are_those_of_the_definition(
+    store_backend: StoreBackend, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Any readings, in any order and split, with rollups at any instants between, give the definition's figures."""
 
     @store_backend.examples()
@@ -112,6 +113,28 @@ def test_a_reading_from_the_near_future_waits_for_its_time(store: Store) -> None
     store.rollup(NOW_MS)
 
     assert defined([ahead], NOW_MS) == told(store.figures())
+
+
+def test_a_device_comes_back_as_another_product(store: Store) -> None:
+    """After days of silence, or at once: what it said before stays with the product it was then."""
+    said = [
+        Reading("a", "p", POWER, MIDNIGHT_MS - 3 * DAY_MS, 1000.0),
+        Reading("b", "p", POWER, MIDNIGHT_MS, 500.0),
+    ]
+    append(store, said)
+    store.rollup(MIDNIGHT_MS + 1)
+    back = [
+        Reading("a", "q", TEMPERATURE, MIDNIGHT_MS + HOUR_MS, 20.0),
+        Reading("b", "q", POWER, MIDNIGHT_MS + SLOT_MS, 500.0),
+        Reading("b", "p", POWER, MIDNIGHT_MS + HOUR_MS, 400.0),
+    ]
+    for one in back:
+        append(store, [one])
+        store.rollup(one.time_ms + 1)
+    store.rollup(NOW_MS)
+
+    for product in (None, "p", "q"):
+        assert defined(said + back, NOW_MS, product_id=product) == told(store.figures(product_id=product))
 
 
 def test_coverage_of_the_open_hour_is_counted_to_its_end(store: Store) -> None:

@@ -1,5 +1,6 @@
 """Where readings, orders and keys are kept; a backend is chosen by the scheme of its URL."""
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,10 +22,9 @@ STORES = ("sqlite:///path", "bigquery://PROJECT/DATASET")
 def open_store(url: str, *, hold_ms: int = DEFAULT_HOLD_MS, writable: bool = True, ages: Ages | None = None) -> Store:
     """Open the store that the URL names; ``SetupError`` for an unknown scheme or a file that does not fit.
 
-    ``sqlite:///relative/path`` and ``sqlite:////absolute/path`` name a file, ``bigquery://PROJECT/DATASET`` a dataset of
-    Google BigQuery, which must have been made before. With ``writable`` false the store only
-    answers questions: it may be opened beside a server that writes. A writable one remembers ``ages`` for the rollup;
-    without, they stay as they are.
+    ``sqlite:///relative/path`` and ``sqlite:////absolute/path`` name a file, ``bigquery://PROJECT/DATASET`` a dataset
+    that was made before. With ``writable`` false the store only answers questions: it may be opened beside a server
+    that writes. A writable one remembers ``ages`` for the rollup; without, they stay as they are.
     """
     # Imported only when asked for: a backend's library need not be there for the others to work.
     if is_bigquery(url):
@@ -167,6 +167,8 @@ def _sqlite_path(url: str) -> str:
 
 
 def _bigquery_address(url: str) -> "Address":
+    # gRPC writes lines of its own to the log's stream, in no form of ours; what matters comes to us as an error.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from heatfleet.storage.bigquery import connect  # noqa: PLC0415, F401
     except ImportError:

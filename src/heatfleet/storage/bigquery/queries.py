@@ -1,6 +1,5 @@
 """Queries as BigQuery runs them: with a bound of bytes, a deadline and a label; Google's errors become ours."""
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -14,6 +13,7 @@ from google.api_core import exceptions as refused
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
+from heatfleet.domain.cloud import JOB_PERMISSION, TABLE_PERMISSIONS, explain
 from heatfleet.errors import AnotherRollup, ReportTooSlow, StoreUnavailable
 from heatfleet.storage.base import Patience
 from heatfleet.storage.bigquery.address import Address
@@ -25,7 +25,6 @@ LEASE_LOST = "heatfleet: the lease was lost"
 _GIB = 1 << 30
 _LOOK_S = 0.5
 _TYPES: Mapping[type, str] = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
-_finds_permission = re.compile(r"bigquery\.\w+\.\w+").search
 
 
 class Kind(NamedTuple):
@@ -55,9 +54,7 @@ class Queries:
         self._client = client
         self._dataset = f"{address.project}.{address.dataset}"
 
-    def run(
-        self, text: str, kind: Kind, patience: Patience | None = None, /, **values: Value | Null
-    ) -> Sequence[Row]:
+    def run(self, text: str, kind: Kind, patience: Patience | None = None, /, **values: Value | Null) -> Sequence[Row]:
         """The rows of a statement, or of the last one of a script.
 
         Raises ``StoreUnavailable`` when BigQuery does not answer in time or refuses, ``ReportTooSlow`` when nobody
@@ -79,7 +76,7 @@ class Queries:
                 api_timeout=kind.timeout_s + 5,
                 wait_timeout=kind.timeout_s,
                 retry=retry,
-                job_retry=None,
+                job_retry=None,  # type: ignore[arg-type]  # a rollup is repeated as a whole
             )
             return [row.values() for row in found]
 
@@ -131,11 +128,8 @@ def _as_ours(error: refused.GoogleAPICallError, kind: Kind) -> StoreUnavailable:
     if isinstance(error, refused.TooManyRequests) or reasons & {"quotaExceeded", "rateLimitExceeded"}:
         return StoreUnavailable("a quota of BigQuery is used up", retry_after_s=60)
     if isinstance(error, refused.Forbidden | refused.Unauthorized):
-        named = _finds_permission(text)
-        missing = f" ({named.group()})" if named else ""
-        role = "roles/bigquery.jobUser" if "jobs" in missing else "roles/bigquery.dataEditor"
-        msg = f"BigQuery does not permit it{missing}; give this service {role}, or ask `heatfleet doctor`"
-        return StoreUnavailable(msg, retry_after_s=60)
+        likely = JOB_PERMISSION if "jobs" in text else TABLE_PERMISSIONS[1]
+        return StoreUnavailable(explain(str(error.message), doing=f"a {kind.label}", likely=likely), retry_after_s=60)
     return StoreUnavailable(f"BigQuery failed ({error.code} {type(error).__name__}): {error.message}", retry_after_s=5)
 
 

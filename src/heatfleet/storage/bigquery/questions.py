@@ -103,9 +103,7 @@ def device(queries: Queries, device_id: str) -> DeviceState | None:
     return DeviceState(*rows[0][:7]) if rows else None
 
 
-def devices(
-    queries: Queries, wanted: DeviceFilter, *, known_after_ms: int, position: int, limit: int
-) -> DevicePage:
+def devices(queries: Queries, wanted: DeviceFilter, *, known_after_ms: int, position: int, limit: int) -> DevicePage:
     """Some devices that fit a filter; see ``Store.devices``."""
     rows = queries.run(
         statement("devices"),

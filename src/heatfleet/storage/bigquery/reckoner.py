@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Self
 
 from heatfleet.domain.slots import DAY_MS, SLOT_MS, SLOTS_PER_DAY
 from heatfleet.errors import AnotherRollup, StoreUnavailable
 from heatfleet.storage.base import Rollup
 from heatfleet.storage.bigquery.head import Head, expect_hold, instant
-from heatfleet.storage.bigquery.queries import REBUILD, ROLLUP, Kind, Queries, Row, Value
+from heatfleet.storage.bigquery.queries import REBUILD, ROLLUP, Queries, Row, Value
 from heatfleet.storage.bigquery.statements import made, script, statement, together, transaction
 
 LATEST = timedelta(hours=1)
@@ -124,9 +125,7 @@ class Reckoner:
         if taken_until is not None:
             write += ["waiting_delete", "waiting_insert", "taken_insert", "head_taken"]
             values["taken_until"] = taken_until
-        self._write(
-            (*write, "head_figures"), as_of_ms, first_slot=first_slot or 0, last_slot=last_slot or 0, **values
-        )
+        self._write((*write, "head_figures"), as_of_ms, first_slot=first_slot or 0, last_slot=last_slot or 0, **values)
 
     def _window(self, edges_ms: tuple[int, int, int, int]) -> tuple[int, int, bool]:
         """From when to when the readings of late devices are needed, and whether that is all that is kept."""
@@ -180,13 +179,14 @@ class Reckoner:
         )
 
     def run(self, text: str, **values: Value) -> Sequence[Row]:
+        """The rows of a script, whose work tables are those of this holder of the lease."""
         return self._queries.run(text.replace("work_", f"work_{self.me}_"), self._kind, **values)
 
 
 def parts(kept_from_ms: int, days: Sequence[Row], as_of_ms: int) -> Iterator[tuple[int, int]]:
     """The time to take in as stretches, so that late words of times far apart do not have all between them read."""
     changing = [day for day, _, _, changed in days if changed and day >= kept_from_ms // DAY_MS]
-    gaps = [(later - day, day) for day, later in zip(changing, changing[1:], strict=False)]
+    gaps = [(later - day, day) for day, later in pairwise(changing)]
     widest = sorted(gaps, reverse=True)[: PASSES_MAX - 1]
     from_ms = kept_from_ms
     for day in sorted(day for gap, day in widest if gap >= DAYS_APART):

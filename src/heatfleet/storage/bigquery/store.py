@@ -42,7 +42,7 @@ class BigQueryStore:
         self._hold_ms = hold_ms
         self._ages = ages
         if ages and ages.archive_after_days:
-            msg = "HEATFLEET_ARCHIVE_AFTER_DAYS is for SQLite: BigQuery keeps old days at less cost by itself; set it to 0"
+            msg = "HEATFLEET_ARCHIVE_AFTER_DAYS is for SQLite; BigQuery keeps old days at half the price by itself"
             raise SetupError(msg)
         self._client = query_client(self._address)
         self._queries = Queries(self._client, self._address)
@@ -75,6 +75,11 @@ class BigQueryStore:
             raise SetupError("this store was opened for reading only")
         self._appender.append(blocks, received_ms)
         self._known_waiting.forget()
+
+    @property
+    def set_aside(self) -> int:
+        """How many readings went to the table ``dead_letter``; see ``Store.set_aside``."""
+        return self._appender.set_aside if self._appender is not None else 0
 
     def rollup(self, now_ms: int) -> Rollup:
         """Bring the figures up to date; see ``Store.rollup``."""
@@ -167,7 +172,7 @@ class BigQueryStore:
         """Let go of connections."""
         if self._appender is not None:
             self._appender.close()
-        self._client.close()
+        self._client.close()  # type: ignore[no-untyped-call]
 
     def _head(self) -> Head:
         return read_head(self._client, self._address)

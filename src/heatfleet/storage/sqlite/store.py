@@ -16,6 +16,7 @@ import numpy as np
 from heatfleet.domain.slots import DAY_MS, SLOT_MS, SLOTS_PER_HOUR, slot_of
 from heatfleet.errors import AnotherRollup, SetupError, StoreUnavailable
 from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Patience, Rollup, StoreStatus
+from heatfleet.storage.base.oldest import Oldest
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite import devices
 from heatfleet.storage.sqlite.carried import Carried, bring_up_to_date
@@ -33,7 +34,6 @@ from heatfleet.storage.sqlite.device_figures import Life, reckon_device
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
 from heatfleet.storage.sqlite.main_file import expect_hold, make_main_file, setting
-from heatfleet.storage.base.oldest import Oldest
 from heatfleet.storage.sqlite.reckoner import Reckoner
 from heatfleet.storage.sqlite.runs import Runs
 

@@ -13,7 +13,7 @@ known AS (
   WHERE share.known_ms > 0
   GROUP BY share.sign, share.device_id, share.product_id, share.slot
 ),
-following AS (
+step AS (
   SELECT
     known.sign, known.product_id, known.slot, bound.clip_slot,
     COALESCE(
@@ -24,16 +24,16 @@ following AS (
   LEFT JOIN work_bound AS bound ON bound.device_id = known.device_id
 ),
 cover AS (
-  SELECT following.sign, following.product_id, width, covered
+  SELECT step.sign, step.product_id, width, covered
   FROM
-    following,
+    step,
     UNNEST([1, 4, 96]) AS width,
     UNNEST(
       GENERATE_ARRAY(
-        GREATEST(following.slot, COALESCE(following.previous_slot + width, following.slot)), following.slot + width - 1
+        GREATEST(step.slot, COALESCE(step.previous_slot + width, step.slot)), step.slot + width - 1
       )
     ) AS covered
-  WHERE following.clip_slot IS NULL OR covered < following.clip_slot
+  WHERE step.clip_slot IS NULL OR covered < step.clip_slot
 ),
 difference AS (
   SELECT

@@ -1,6 +1,6 @@
 -- Figures of one device, in the form of figures.sql.
 SELECT
-  DIV(change.slot, 4096) AS at,
+  DIV(change.slot, 4096) AS part,
   STRING_AGG(
     CONCAT(
       CAST(change.slot AS STRING), ' ', CAST(change.energy_mj AS STRING), ' ', CAST(change.known_ms AS STRING), ' ',
@@ -11,5 +11,5 @@ SELECT
   ) AS packed
 FROM work_change AS change
 WHERE change.product_id = @product_id AND change.slot >= @first_slot AND change.slot < @end_slot
-GROUP BY at
-ORDER BY at
+GROUP BY part
+ORDER BY part

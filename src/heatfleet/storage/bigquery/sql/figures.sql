@@ -1,6 +1,6 @@
 -- Figures by slot: settled words, and the open ones up to now. Many rows come as one text, since each row fetched
 -- costs the server more than all of its numbers. The first row tells up to when all is counted.
-WITH part AS (
+WITH share AS (
   SELECT
     figure.slot, figure.energy_mj, figure.known_ms, figure.temperature_mc_ms, figure.temperature_known_ms,
     figure.devices, figure.devices_hour, figure.devices_day
@@ -15,15 +15,15 @@ WITH part AS (
 ),
 total AS (
   SELECT
-    part.slot, SUM(part.energy_mj) AS energy_mj, SUM(part.known_ms) AS known_ms,
-    SUM(part.temperature_mc_ms) AS temperature_mc_ms, SUM(part.temperature_known_ms) AS temperature_known_ms,
-    SUM(part.devices) AS devices, SUM(part.devices_hour) AS devices_hour, SUM(part.devices_day) AS devices_day
-  FROM part
-  WHERE part.slot < (SELECT (DIV(head.as_of_ms, 3600000) + 1) * 4 FROM head)
-  GROUP BY part.slot
+    share.slot, SUM(share.energy_mj) AS energy_mj, SUM(share.known_ms) AS known_ms,
+    SUM(share.temperature_mc_ms) AS temperature_mc_ms, SUM(share.temperature_known_ms) AS temperature_known_ms,
+    SUM(share.devices) AS devices, SUM(share.devices_hour) AS devices_hour, SUM(share.devices_day) AS devices_day
+  FROM share
+  WHERE share.slot < (SELECT (DIV(head.as_of_ms, 3600000) + 1) * 4 FROM head)
+  GROUP BY share.slot
 )
 SELECT
-  DIV(total.slot, 4096) AS at,
+  DIV(total.slot, 4096) AS part,
   STRING_AGG(
     CONCAT(
       CAST(total.slot AS STRING), ' ', CAST(total.energy_mj AS STRING), ' ', CAST(total.known_ms AS STRING), ' ',
@@ -32,7 +32,7 @@ SELECT
     ), ' ' ORDER BY total.slot
   ) AS packed
 FROM total
-GROUP BY at
+GROUP BY part
 UNION ALL
-SELECT -1 AS at, CAST(head.as_of_ms AS STRING) AS packed FROM head
-ORDER BY at
+SELECT -1 AS part, CAST(head.as_of_ms AS STRING) AS packed FROM head
+ORDER BY part

@@ -1,5 +1,6 @@
--- What late devices said before, between two instants. In front of it stands what is known from before the first:
--- the values that go on, at an instant from which no segment reaches on, or else what stands for removed readings.
+-- What late devices said before, between two instants. In front of it stands what is known from before the first: their
+-- last word if it is older, or the values that went on, at an instant from which no segment reaches on; and where all
+-- that is kept was asked for, what stands for removed readings.
 SELECT
   reading.device_id, UNIX_MILLIS(reading.time) AS time_ms, MAX(reading.product_id) AS product_id,
   MAX(IF(reading.code = 0, reading.value, NULL)) AS power_w,
@@ -16,8 +17,10 @@ JOIN work_touched AS touched ON touched.device_id = carried.device_id
 WHERE touched.late AND @all_kept
 UNION ALL
 SELECT
-  touched.device_id, @since_ms - @hold_ms - 1 AS time_ms, touched.product_id,
+  touched.device_id, IF(touched.last_ms < @since_ms, touched.last_ms, @since_ms - @hold_ms - 1) AS time_ms,
+  touched.product_id,
   IF(touched.power_ms < @since_ms, touched.power_w, NULL) AS power_w,
   IF(touched.temperature_ms < @since_ms, touched.temperature_c, NULL) AS temperature_c
 FROM work_touched AS touched
-WHERE touched.late AND NOT @all_kept AND (touched.power_ms < @since_ms OR touched.temperature_ms < @since_ms)
+WHERE touched.late AND NOT @all_kept
+  AND (touched.last_ms < @since_ms OR touched.power_ms < @since_ms OR touched.temperature_ms < @since_ms)
