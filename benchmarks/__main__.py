@@ -6,7 +6,7 @@ import signal
 import sys
 from dataclasses import asdict
 
-from benchmarks import batch, beside, bigquery, day, growth, report, rollup, single, start
+from benchmarks import batch, beside, bigquery, day, growth, publish, report, rollup, single, start
 from benchmarks.options import Options
 from benchmarks.results import Result, Unmeasurable, save
 
@@ -23,7 +23,11 @@ PEERS = {
     "peers-batch": beside.measure_batch,
     "peers-mixed": beside.measure_mixed,
 }
-GOOGLE = {"bigquery-single": bigquery.measure_single, "bigquery-batch": bigquery.measure_batch}
+GOOGLE = {
+    "bigquery-single": bigquery.measure_single,
+    "bigquery-batch": bigquery.measure_batch,
+    "publish": publish.measure,
+}
 DAY = {"day": day.measure}
 GROUPS = {"own": tuple(OWN), "peers": tuple(PEERS), "google": tuple(GOOGLE)}
 BENCHMARKS = OWN | PEERS | GOOGLE | DAY

@@ -24,6 +24,7 @@ ORDER = (
     "report",
     "start",
     "growth",
+    "publish",
     "peers-single",
     "peers-batch",
     "peers-mixed",

@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1 import SubscriberClient
 from google.cloud.pubsub_v1.subscriber.message import Message
 
 
@@ -51,7 +51,7 @@ def switch(device_id: str, *, on: bool, command_id: str) -> None:
 def listen(project: str, subscription: str) -> None:
     """Hear orders until the process ends."""
     gateway = Gateway()
-    with pubsub_v1.SubscriberClient() as subscriber:
+    with SubscriberClient() as subscriber:
         path = subscriber.subscription_path(project, subscription)
         stream = subscriber.subscribe(path, gateway.hear)
         print("listening", flush=True)

@@ -1,6 +1,7 @@
 """The benchmarks run, and their results become pictures."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +18,24 @@ from benchmarks.servers import environment
 @pytest.mark.slow
 def test_quick_runs_measure_and_find_the_report_true() -> None:
     """The benchmarks that need no load generator run from end to end; a day's report is compared with the truth."""
-    command = [sys.executable, "-m", "benchmarks", "start", "day", "--quick", "--json"]
+    command = [sys.executable, "-m", "benchmarks", "start", "publish", "day", "--quick", "--json"]
     run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=110, check=False)
 
     assert 0 == run.returncode, run.stderr
-    assert ["start", "day"] == list(json.loads(run.stdout))
+    assert ["start", "publish", "day"] == list(json.loads(run.stdout))
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk makes the load")
+def test_quick_runs_append_to_bigquerys_api() -> None:
+    """Every message that was answered for reached the sink, or the run would fail; bytes and rows were counted."""
+    command = [sys.executable, "-m", "benchmarks", "google", "--quick", "--json"]
+    run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=110, check=False)
+
+    assert 0 == run.returncode, run.stderr
+    for name in ("bigquery-single", "bigquery-batch"):
+        _sqlite, near, far = json.loads(run.stdout)[name]["rounds"].values()
+        assert all(one["rows_a_request"] > 1 and one["bytes_a_reading"] > 50 for one in near + far)
 
 
 def test_equal_results_give_equal_pictures(tmp_path: Path) -> None:

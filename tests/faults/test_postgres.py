@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from heatfleet.errors import SetupError, StoreUnavailable
-from heatfleet.storage import open_key_ring, open_ledger
+from heatfleet.storage import check_postgresql, open_key_ring, open_ledger
 from heatfleet.storage.base import Ledger
 from heatfleet.storage.postgresql import connect
 from heatfleet.storage.postgresql.connect import Database
@@ -99,6 +99,17 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever(
         healed(ledger)
     with closing(open_ledger(url)) as ledger:
         assert 0 == ledger.fail_unsettled(NOW_MS)
+
+
+def test_a_server_that_syncs_is_sound(postgres: PostgresServer) -> None:
+    """Nothing is wrong with one as it comes; it is told which version it is and how many servers there are."""
+    url = postgres.fresh_url()
+    with closing(open_ledger(url)) as ledger:
+        publish(ledger, order())
+        one = check_postgresql(url)
+
+    assert (True, "") == (one.sound, one.fix)
+    assert re.match(r"PostgreSQL \d+\.\d+, tables of version 1, open in 1 servers", one.found)
 
 
 def test_connections_that_are_cut_off_leave_nothing_half_done(url: str) -> None:
@@ -220,6 +231,14 @@ def test_a_database_that_refuses_is_told_in_words(url: str, trouble: str, words:
         assert [(0,)] == shared_postgres().execute(f"SELECT count(*) FROM {table}", url)
 
 
+def test_the_library_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is missing it is said what to install; without PostgreSQL nobody needs it."""
+    monkeypatch.setattr("heatfleet.storage.find_spec", lambda _: None)
+    for opened in (open_ledger, open_key_ring, check_postgresql):
+        with pytest.raises(SetupError, match=r"pip install .heatfleet\[postgresql\]"):
+            opened("postgresql://u@h/d")
+
+
 def test_a_standby_only_reads(url: str) -> None:
     """What may not be written is refused with what to do; reading goes on."""
     with closing(open_ledger(url)) as ledger:
@@ -237,6 +256,13 @@ def test_commits_are_durable_whatever_the_database_is_set_to(url: str) -> None:
         database = Database(f"{url}%20-csynchronous_commit%3D{told}", writable=True)
         with closing(database), database.connection() as connection:
             assert [(expected,)] == connection.execute("SHOW synchronous_commit").fetchall()
+
+
+def test_a_machine_that_vanishes_is_noticed(url: str) -> None:
+    """PostgreSQL asks within seconds whether a silent server is still there, and else lets go of what it holds."""
+    with closing(Database(url, writable=True)) as database, database.connection() as connection:
+        asked = "SELECT current_setting('tcp_keepalives_' || it) FROM unnest('{idle,interval,count}'::text[]) AS it"
+        assert [("10",), ("5",), ("3",)] == connection.execute(asked).fetchall()
 
 
 def test_tables_of_another_version(url: str) -> None:

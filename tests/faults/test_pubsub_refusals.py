@@ -81,12 +81,12 @@ async def test_what_will_not_go_by_is_refused_at_once(
     before = pubsub_server.calls()
     pubsub_server.fault(code)
     began_s = time.monotonic()
-    [refusal] = await bus.publish_many(orders("d1"), timeout_s=10 * LONG_S)
+    [refusal] = await bus.publish_many(orders("d1"), timeout_s=LONG_S)
 
     assert refusal is not None
     assert what_to_do in str(refusal)
     assert "d1" not in str(refusal)
-    assert time.monotonic() - began_s < LONG_S
+    assert time.monotonic() - began_s < LONG_S / 2
     assert before + 1 == pubsub_server.calls()
     assert bus.trouble is refusal
     pubsub_server.clear()
@@ -128,12 +128,12 @@ async def test_after_the_deadline_nothing_is_sent(
     """Orders that are not accepted in time are refused then, not sent when all is well again, and hold up no other."""
     fault(pubsub_server)
     began_s = time.monotonic()
-    refusals = await bus.publish_many(many(1_000), timeout_s=1)
+    refusals = await bus.publish_many(many(1_000), timeout_s=0.5)
     took_s = time.monotonic() - began_s
 
     assert [BusUnavailable] * 1_000 == [type(refusal) for refusal in refusals]
     assert took_s < LONG_S
-    figure("P2", "1,000 orders that Pub/Sub did not take within 1 s were refused after (s)", took_s)
+    figure("P2", "1,000 orders that Pub/Sub did not take within 0.5 s were refused after (s)", took_s)
     pubsub_server.mend()
     after = [replace(order, command_id=f"again-{order.device_id}") for order in many(1_000)]
     assert [None] * 1_000 == list(await bus.publish_many(after, timeout_s=LONG_S))
@@ -146,17 +146,18 @@ async def test_calls_under_way_are_bounded(bus: Bus, pubsub_server: PubSubServer
     """However many orders wait for a server that says nothing, it is asked so many things at a time and no more."""
     before = pubsub_server.calls()
     pubsub_server.fault()
-    waiting = [asyncio.create_task(bus.publish_many(many(2_000), timeout_s=2)) for _ in range(3)]
+    waiting = [asyncio.create_task(bus.publish_many(many(2_000), timeout_s=1.5)) for _ in range(3)]
     await asyncio.sleep(1)
     first = pubsub_server.calls() - before
     refusals = [refusal for done in waiting for refusal in await done]
 
-    assert 0 < first <= CALLS_MAX
+    assert 0 < first <= 500 == CALLS_MAX
     assert all(refusals)
 
 
 async def test_one_device_does_not_hold_up_another(bus: Bus, pubsub_server: PubSubServer) -> None:
     """An order that hangs is refused in time, those of other devices are not, and the next one goes through."""
+    assert [None] == list(await bus.publish_many(orders("d0"), timeout_s=LONG_S))  # it is connected
     pubsub_server.fault(key="stuck")
     [stuck, *others] = await bus.publish_many(orders("stuck", "d1", "d2"), timeout_s=2)
 
@@ -207,11 +208,11 @@ async def test_an_order_that_hangs_past_its_time_is_broken_off(pubsub_server: Pu
     began_s = time.monotonic()
     bus = open_bus(names.bus)
     soon_ms = time.time_ns() // 1_000_000 + 300
-    [refusal] = await bus.publish_many([replace(orders("d1")[0], expires_at_ms=soon_ms)], timeout_s=10 * LONG_S)
+    [refusal] = await bus.publish_many([replace(orders("d1")[0], expires_at_ms=soon_ms)], timeout_s=LONG_S)
     await bus.close()
 
     assert "expired" in str(refusal)
-    assert time.monotonic() - began_s < LONG_S
+    assert time.monotonic() - began_s < LONG_S / 2
     pubsub_server.clear()
     assert [] == pubsub_server.published(names.topic)
 

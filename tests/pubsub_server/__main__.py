@@ -56,9 +56,11 @@ class Process:
     async def deny(self, permissions: list[str]) -> None:
         self._services.denied = set(permissions)
 
-    async def keep(self, published: bool) -> None:
-        """Whether all that is published is kept for ``published``; a benchmark has no room for it."""
-        self._broker.keep_published = published
+    async def keep_nothing(self) -> None:
+        self._broker.keep_published = False
+
+    async def taken(self) -> int:
+        return self._broker.taken
 
     async def calls(self) -> dict[str, int]:
         return self._services.calls
@@ -77,6 +79,9 @@ class Process:
 
     async def unacknowledged(self, subscription: str) -> int:
         return len(self._broker.queues[subscription])
+
+    async def attempts(self, subscription: str) -> int:
+        return self._broker.queues[subscription].attempts
 
     async def expire(self, subscription: str) -> None:
         """All leases of the subscription are over now: what was not acknowledged comes again."""

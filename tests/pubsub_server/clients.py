@@ -12,7 +12,8 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
-from google.cloud import pubsub_v1  # type: ignore[attr-defined]  # it comes without types
+from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+from google.cloud.pubsub_v1.types import PublisherOptions
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
@@ -44,15 +45,13 @@ class Names:
 def publisher_at(address: str) -> Any:
     """Google's publisher, with message ordering."""
     transport = PublisherGrpcTransport(channel=grpc.insecure_channel(address, OPTIONS))
-    options = pubsub_v1.types.PublisherOptions(enable_message_ordering=True)
-    return pubsub_v1.PublisherClient(publisher_options=options, transport=transport)
+    options = PublisherOptions(enable_message_ordering=True)
+    return PublisherClient(publisher_options=options, transport=transport)
 
 
 def subscriber_at(address: str) -> Any:
     """Google's subscriber."""
-    return pubsub_v1.SubscriberClient(
-        transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(address, OPTIONS))
-    )
+    return SubscriberClient(transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(address, OPTIONS)))
 
 
 def new_topic(address: str, *, subscribed: bool = True) -> Names:

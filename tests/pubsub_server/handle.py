@@ -131,13 +131,23 @@ class PubSubServer:
             for one in self._ask("published", topic=topic, after=after)
         ]
 
-    def keep_published(self, yes: bool) -> None:
-        """Without, ``published`` stays empty: for what would not fit into memory."""
-        self._ask("keep", published=yes)
+    def taken(self) -> int:
+        """How many messages it has taken so far."""
+        count: int = self._ask("taken")
+        return count
+
+    def keep_nothing(self) -> None:
+        """From now on ``published`` stays as it is: for what would not fit into memory."""
+        self._ask("keep_nothing")
 
     def unacknowledged(self, subscription: str) -> int:
         """What the subscription (``projects/P/subscriptions/S``) still has to deliver, or did and was not told of."""
         count: int = self._ask("unacknowledged", subscription=subscription)
+        return count
+
+    def attempts(self, subscription: str) -> int:
+        """How often a message that is not acknowledged was delivered, at most; 0 without a dead-letter policy."""
+        count: int = self._ask("attempts", subscription=subscription)
         return count
 
     def expire(self, subscription: str) -> None:

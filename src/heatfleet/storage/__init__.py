@@ -1,5 +1,6 @@
 """Where readings, orders and keys are kept; a backend is chosen by the scheme of its URL."""
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -167,6 +168,8 @@ def _sqlite_path(url: str) -> str:
 
 
 def _bigquery_address(url: str) -> "Address":
+    # gRPC writes lines of its own to the log's stream, in no form of ours; what matters comes to us as an error.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from heatfleet.storage.bigquery import connect  # noqa: PLC0415, F401
     except ImportError:

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import msgspec
 import structlog
+from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.pubsub_v1 import types
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 
@@ -52,7 +53,7 @@ class PubSubBus:
         self.trouble: BusUnavailable | None = None
         self._address = address
         self._clock = clock
-        self._metadata = (("x-goog-request-params", f"topic={address.path}"),)
+        self._metadata = (to_grpc_metadata({"topic": address.path}),)  # type: ignore[no-untyped-call]
         self._open = True
         self._places = asyncio.Semaphore(CALLS_MAX)
         self._connecting = asyncio.Lock()

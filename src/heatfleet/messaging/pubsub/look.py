@@ -8,7 +8,7 @@ from google.iam.v1 import iam_policy_pb2
 from heatfleet.domain.checks import Check
 from heatfleet.domain.cloud import SUBSCRIPTION_PERMISSION, TOPIC_PERMISSIONS, role_with
 from heatfleet.errors import SetupError
-from heatfleet.messaging.pubsub.address import Address
+from heatfleet.messaging.pubsub.address import Address, Subscribed
 from heatfleet.messaging.pubsub.setup import CALL_S, Admin, refusal
 from heatfleet.messaging.pubsub.topic import denied, look_at
 
@@ -29,14 +29,16 @@ def look(address: Address) -> Iterator[Check]:
         yield _rights(address)
 
 
-def look_at_subscription(address: Address, name: str) -> Check:
-    """Whether this subscription of the project, named in short, is there and may be read."""
+def look_at_subscription(subscription: Subscribed) -> Check:
+    """Whether it is there and may be read."""
+    name = subscription.name
     try:
-        admin = Admin(address.project, address.emulator)
+        admin = Admin(subscription.project, subscription.emulator)
     except SetupError as error:
         return Check("readings", "fail", str(error))
-    path = admin.subscription_path(name)
-    request = iam_policy_pb2.TestIamPermissionsRequest(resource=path, permissions=[SUBSCRIPTION_PERMISSION])
+    request = iam_policy_pb2.TestIamPermissionsRequest(
+        resource=subscription.path, permissions=[SUBSCRIPTION_PERMISSION]
+    )
     try:
         granted = admin.subscriber.test_iam_permissions(request=request, retry=None, timeout=CALL_S).permissions
     except exceptions.GoogleAPIError as error:

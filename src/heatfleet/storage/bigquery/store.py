@@ -78,8 +78,8 @@ class BigQueryStore:
 
     @property
     def set_aside(self) -> int:
-        """Readings that BigQuery refused; see ``Store.set_aside``."""
-        return 0 if self._appender is None else self._appender.set_aside
+        """How many readings went to the table ``dead_letter``; see ``Store.set_aside``."""
+        return self._appender.set_aside if self._appender is not None else 0
 
     def rollup(self, now_ms: int) -> Rollup:
         """Bring the figures up to date; see ``Store.rollup``."""
