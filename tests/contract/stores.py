@@ -17,12 +17,14 @@ from tests.bigquery_server.running import BigQueryServer
 class StoreBackend:
     """A kind of store: ``url`` gives a new, empty one an address, in a fresh folder if it needs one.
 
-    Where a store is slow, a property is tried with one example instead of ``examples_share``.
+    Where a store is slow, a property is tried with one example instead of ``examples_share``, and looks at fewer
+    devices.
     """
 
     name: str
     url: Callable[[Path], str]
     examples_share: int = 1
+    devices_asked: int = 100
 
     def examples(self, usual: int | None = None) -> settings:
         """How often a property is tried here that is usually tried so often."""
@@ -45,7 +47,7 @@ def on_bigquery(request: pytest.FixtureRequest) -> StoreBackend:
             create_tables(client, Address.of(url))
         return url
 
-    return StoreBackend("bigquery", url, examples_share=12)
+    return StoreBackend("bigquery", url, examples_share=12, devices_asked=2)
 
 
 STORES: dict[str, Callable[[pytest.FixtureRequest], StoreBackend]] = {"sqlite": on_sqlite, "bigquery": on_bigquery}

@@ -65,6 +65,7 @@ def expect_right(store: Store, said: list[Reading], oldest_ms: int) -> None:
             assert newer == since(told(store.device_figures(device, product_id=product)), oldest_ms)
 
 
+@pytest.mark.timeout(900)
 def test_figures_outlive_their_readings(store_backend: StoreBackend, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As days go one after the other, with late readings in between and a rebuild at the end."""
 

@@ -54,6 +54,7 @@ readings_ = st.builds(
 histories = st.lists(st.lists(readings_, min_size=1, max_size=12), min_size=1, max_size=6)
 
 
+@pytest.mark.timeout(900)
 def test_figures_are_those_of_the_definition(
     store_backend: StoreBackend, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
