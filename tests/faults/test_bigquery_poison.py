@@ -3,12 +3,13 @@
 import json
 
 import pytest
+from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWriteClient
 from grpc import StatusCode
 
 from heatfleet.domain.messages import POWER, Reading
-from heatfleet.errors import StoreUnavailable
+from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.bigquery.append import Appender
-from tests.arrivals import NOW_MS, Arrivals, InTurn, append, some
+from tests.arrivals import NOW_MS, Arrivals, InTurn, append, appending, some
 from tests.bigquery_server.faults import AnsweredWithError, Poison, Refused
 from tests.bigquery_server.running import FaultyBigQuery
 
@@ -53,6 +54,31 @@ def test_bad_rows_need_not_all_be_named_at_once(
     assert some(6) == sorted(arrivals.readings(), key=lambda one: one.time_ms)
     assert {0.0, 1.0, 2.0, 3.0, 4.0} == {json.loads(letter.row_json)["value"] for letter in arrivals.letters()}
     assert 5 == appender.set_aside
+
+
+def test_answers_to_an_append_that_was_given_up_are_nobody_elses(
+    arrivals: Arrivals, faulty_bigquery: FaultyBigQuery, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An append that ends in the midst, for whatever reason, leaves no yes behind for the next to take for its own."""
+    monkeypatch.setattr("heatfleet.storage.bigquery.rows.ROWS_MAX", 1)
+    with appending(faulty_bigquery.address, dataset) as appender:
+        append(appender, some(1))
+        connect = appender._connect
+
+        def refuse() -> BigQueryWriteClient:
+            raise SetupError("the credentials are gone")
+
+        appender._connect = refuse
+        faulty_bigquery.appends.switch = InTurn(Poison("d1"))
+        with pytest.raises(StoreUnavailable, match="credentials"):
+            append(appender, some(3, 1))
+
+        appender._connect = connect
+        faulty_bigquery.appends.switch = InTurn(Refused(StatusCode.PERMISSION_DENIED))
+        with pytest.raises(StoreUnavailable, match="dataEditor"):
+            append(appender, some(1, 9))
+
+    assert 9.0 not in {one.value for one in arrivals.readings()}
 
 
 @pytest.mark.parametrize("code", [StatusCode.PERMISSION_DENIED, StatusCode.NOT_FOUND])

@@ -67,6 +67,9 @@ class Appender:
                 if pause_s > work.left_s():
                     raise failure.too_late() from failure
                 self._closing.wait(pause_s)
+            except BaseException:
+                self._hang_up()  # or answers that are still to come would be taken for those of the next append
+                raise
             else:
                 self._say(None)
                 return
