@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
 from heatfleet.domain.slots import DAY_MS, HOUR_MS, SLOT_MS, slot_of
-from heatfleet.errors import ReportTooSlow, SetupError
+from heatfleet.errors import ReportTooSlow
 from heatfleet.storage import open_store
 from heatfleet.storage.base import DeviceFilter, Patience, Store
 from heatfleet.storage.block import Block
-from tests.contract.stores import StoreBackend, in_files
+from tests.contract.stores import StoreBackend
 from tests.oracle import defined, told
 
 MIDNIGHT_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
@@ -243,50 +243,6 @@ def test_what_was_appended_is_there_after_reopening(url: str) -> None:
         store.rollup(NOW_MS)
 
         assert defined(said, NOW_MS) == told(store.figures())
-
-
-@in_files
-def test_a_second_server_is_refused(url: str) -> None:
-    """One server appends to a store; a second one is told so at once, and the first goes on."""
-    with closing(open_store(url, hold_ms=HOLD_MS)) as first:
-        with pytest.raises(SetupError, match="another server"):
-            open_store(url, hold_ms=HOLD_MS)
-        append(first, [Reading("a", "p", POWER, MIDNIGHT_MS, 1.0)])
-        first.rollup(NOW_MS)
-
-        assert first.device("a") is not None
-
-
-def test_another_hold_needs_a_rebuild(url: str) -> None:
-    """Figures reckoned with one hold are never mixed with another: the store says so until they are rebuilt."""
-    said = [Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0)]
-    with closing(open_store(url, hold_ms=2 * HOLD_MS)) as store:
-        append(store, said)
-        store.rollup(NOW_MS)
-    with pytest.raises(SetupError, match="--rebuild"):
-        open_store(url, hold_ms=HOLD_MS)
-    with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as store:
-        with pytest.raises(SetupError, match="--rebuild"):
-            store.rollup(NOW_MS)
-        store.rebuild(NOW_MS)
-
-        assert defined(said, NOW_MS) == told(store.figures())
-
-
-def test_a_store_that_is_not_there_is_not_made_by_looking(url: str) -> None:
-    """Opening for reading only names the command that makes a database."""
-    elsewhere = url.replace("/dataset_", "/another_")
-    with pytest.raises(SetupError, match=r"heatfleet (db|cloud) init"):
-        open_store(elsewhere, hold_ms=HOLD_MS, writable=False)
-
-
-@pytest.mark.parametrize(
-    "url", ["mysql://x/y", "sqlite://host/x", "sqlite:", "heatfleet.db", "sqlite:///a?b", "sqlite:///a#b"]
-)
-def test_an_address_without_a_store_names_those_that_exist(url: str) -> None:
-    """An unknown scheme or a malformed path is refused with the forms that work."""
-    with pytest.raises(SetupError, match="sqlite:///"):
-        open_store(url)
 
 
 def test_nobody_is_read_for_who_does_not_wait(store: Store) -> None:

@@ -79,8 +79,11 @@ async def test_no_more_is_read_than_fits(pubsub_server: PubSubServer, monkeypatc
         collecting.cancel()
 
 
-async def test_what_is_held_at_the_end_goes_to_others(pubsub_server: PubSubServer) -> None:
+async def test_what_is_held_at_the_end_goes_to_others(
+    pubsub_server: PubSubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At once, not when its lease is over; what was acknowledged does not."""
+    monkeypatch.setattr(module, "LEASE_S", 600)
     feed = Feed.at(pubsub_server)
     feed.publish([b"kept", b"done with"])
     async with subscribed(feed) as (subscription, deliveries):

@@ -153,7 +153,8 @@ def _is_postgresql(url: str) -> bool:
 def _sqlite_path(url: str) -> str:
     parts = urlsplit(url)
     if is_bigquery(url):
-        raise SetupError("this is only for a store of SQLite; BigQuery keeps copies of its own, for seven days")
+        msg = "this is for the files of SQLite; BigQuery keeps what its tables were at any time of the last seven days"
+        raise SetupError(msg)
     if parts.scheme != "sqlite":
         msg = f"HEATFLEET_STORE: there is no store for the scheme '{parts.scheme}:'; these exist: {', '.join(STORES)}"
         raise SetupError(msg)

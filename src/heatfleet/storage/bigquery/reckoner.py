@@ -28,8 +28,8 @@ SWEEP_KEEPS = timedelta(days=2)
 """Appends that were taken go day by day, after a look at all that are there: a server's clock may have been wrong."""
 LEASE_S = 180
 LEASE_REBUILD_S = 2 * 3600
-BACK_MS = (2 * DAY_MS, 32 * DAY_MS)
-"""How long before late words is looked for the values that held then; beyond, in all that is kept."""
+BACK_MS = (0, 30 * DAY_MS)
+"""How long before the day before late words is looked for values that held then; beyond, in all that is kept."""
 AHEAD_MS = (3 * DAY_MS, 33 * DAY_MS)
 """How long after late words is looked for where nothing differs any more; beyond, up to the last word."""
 DAYS_APART = 4

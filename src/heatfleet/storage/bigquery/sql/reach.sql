@@ -1,16 +1,18 @@
 -- Whether what was read of each late device suffices. Back: its values must be known where segments begin to matter,
--- a day and a hold before what is new. Ahead: once it has said all anew that the late words say, a day later nothing
+-- a hold before the slot of what is new. Ahead: once it has said all anew that the late words say, a day later nothing
 -- differs any more, and from `clip_slot` on nothing is reckoned; else all up to its last word is needed.
 WITH seen AS (
   SELECT
     touched.device_id, touched.last_ms, touched.first_power_ms, touched.power_ms,
     touched.first_temperature_ms, touched.temperature_ms, touched.new_power_ms, touched.new_temperature_ms,
     GREATEST(
-      (DIV(touched.new_first_ms, 900000) - 96) * 900000 - @hold_ms,
-      LEAST(touched.new_first_ms, COALESCE(MIN(old.time_ms), touched.new_first_ms))
+      DIV(touched.new_first_ms, 900000) * 900000 - @hold_ms,
+      LEAST(
+        touched.new_first_ms, COALESCE(MIN(IF(old.time_ms >= @since_ms, old.time_ms, NULL)), touched.new_first_ms)
+      )
     ) AS matters_ms,
-    MIN(IF(old.power_w IS NOT NULL, old.time_ms, NULL)) AS power_seen_ms,
-    MIN(IF(old.temperature_c IS NOT NULL, old.time_ms, NULL)) AS temperature_seen_ms,
+    MIN(IF(old.power_w IS NOT NULL AND old.time_ms >= @since_ms, old.time_ms, NULL)) AS power_seen_ms,
+    MIN(IF(old.temperature_c IS NOT NULL AND old.time_ms >= @since_ms, old.time_ms, NULL)) AS temperature_seen_ms,
     MIN(IF(old.time_ms > touched.new_last_ms, old.time_ms, NULL)) AS next_ms,
     MIN(IF(old.time_ms > touched.new_last_ms AND old.power_w IS NOT NULL, old.time_ms, NULL)) AS next_power_ms,
     MIN(IF(old.time_ms > touched.new_last_ms AND old.temperature_c IS NOT NULL, old.time_ms, NULL))
