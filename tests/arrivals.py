@@ -8,10 +8,13 @@ import pytest
 from google.cloud import bigquery
 
 from heatfleet.domain.messages import POWER, Reading
+from heatfleet.storage.bigquery import append as append_module
 from heatfleet.storage.bigquery.address import Address
 from heatfleet.storage.bigquery.append import Appender
-from heatfleet.storage.bigquery.connect import SCHEMA_FOLDER, query_client, write_client
+from heatfleet.storage.bigquery.connect import query_client, write_client
+from heatfleet.storage.bigquery.setup import create_tables
 from heatfleet.storage.block import Block
+from tests.bigquery_server.faults import Fault, Switch
 from tests.bigquery_server.running import Address as Place
 from tests.bigquery_server.running import BigQueryServer, FaultyBigQuery
 
@@ -28,9 +31,10 @@ class Arrivals:
     """The tables of one dataset, new and empty, as the server itself has them."""
 
     def __init__(self, place: Place, dataset: str) -> None:
-        self._client = query_client(Address.of(place.url(dataset)))
+        address = Address.of(place.url(dataset))
+        self._client = query_client(address)
         self.dataset_path = f"projects/{self._client.project}/datasets/{dataset}"
-        self.ask(SCHEMA_FOLDER.joinpath("001.sql").read_text(encoding="utf-8"))
+        create_tables(self._client, address)
 
     def ask(self, sql: str) -> list[bigquery.Row]:
         """The rows of an answer."""
@@ -53,6 +57,17 @@ class Arrivals:
         self._client.close()  # type: ignore[no-untyped-call]
 
 
+class InTurn(Switch):
+    """Faults for the next calls, one each, ``None`` for one that goes well."""
+
+    def __init__(self, *faults: Fault | None) -> None:
+        super().__init__()
+        self._faults = list(faults)
+
+    def take(self, subject: str) -> Fault | None:
+        return self._faults.pop(0) if self._faults else None
+
+
 @contextmanager
 def appending(place: Place, dataset: str) -> Iterator[Appender]:
     """An appender as a store has it."""
@@ -70,8 +85,11 @@ def arrivals(bigquery_server: BigQueryServer, dataset: str) -> Iterator[Arrivals
 
 
 @pytest.fixture
-def appender(faulty_bigquery: FaultyBigQuery, arrivals: Arrivals, dataset: str) -> Iterator[Appender]:
+def appender(
+    faulty_bigquery: FaultyBigQuery, arrivals: Arrivals, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Appender]:
     """Appends to them, by a way on which things go wrong."""
+    monkeypatch.setattr(append_module, "REFUSED_S", 0.0)
     with appending(faulty_bigquery.address, dataset) as appender:
         yield appender
 

@@ -42,7 +42,7 @@ MUTATIONS = (
     one(
         "leave orders out of the audit trail",
         "storage/sqlite/ledger.py",
-        "audit.note(self._db, _noted(commands, records, by))",
+        "audit.note(self._db, order_lines(commands, records, by))",
         "pass",
         "tests/unit/test_sqlite_ledger.py::test_an_order_that_cannot_be_noted_is_not_accepted",
     ),

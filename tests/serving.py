@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,10 +165,15 @@ def free_port() -> int:
         return port
 
 
-@contextmanager
-def blocked_store(server: RunningServer) -> Iterator[None]:
+def blocked_store(server: RunningServer) -> AbstractContextManager[None]:
     """Hold the journal's write lock from outside, as a careless backup would."""
-    [journal] = server.store_path.with_name("heatfleet.db.d").glob("journal-*.db")
+    return blocked_journal(server.store_path)
+
+
+@contextmanager
+def blocked_journal(store_path: Path) -> Iterator[None]:
+    """The same, of a store whose server is none of ours."""
+    [journal] = store_path.with_name("heatfleet.db.d").glob("journal-*.db")
     connection = apsw.Connection(str(journal))
     connection.set_busy_timeout(10_000)
     try:

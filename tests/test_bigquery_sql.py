@@ -92,6 +92,7 @@ def test_our_sql_keeps_the_rules() -> None:
         ("SELECT name FROM t", "without a filter over column(s) 'seen'"),
         (f"SELECT name FROM t WHERE {SEEN} OR name = 'a'", "without a filter"),
         ("SELECT name FROM t WHERE UNIX_MILLIS(seen) > at_ms", "without a filter"),
+        ("SELECT name FROM t WHERE seen IS NOT NULL", "without a filter"),
         (f"SELECT name FROM t WHERE {SEEN} AND name IN (SELECT u.name FROM t AS u)", "without a filter"),
         ("MERGE INTO t USING (SELECT 1 AS one) ON at_ms = one WHEN MATCHED THEN DELETE", "without a filter"),
         (f"SELECT * FROM t WHERE {SEEN}", "* reads columns"),

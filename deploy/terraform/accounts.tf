@@ -84,6 +84,12 @@ resource "google_pubsub_subscription_iam_member" "consume_readings" {
   member       = local.member.consume
 }
 
+resource "google_pubsub_subscription_iam_member" "consume_look" {
+  subscription = google_pubsub_subscription.readings.name
+  role         = "roles/pubsub.viewer"
+  member       = local.member.consume
+}
+
 resource "google_pubsub_subscription_iam_member" "gateway_orders" {
   subscription = google_pubsub_subscription.gateway.name
   role         = "roles/pubsub.subscriber"

@@ -49,7 +49,8 @@ class Settings(BaseSettings):
 
     store: str = Field(
         STORE_DEFAULT,
-        description="Where readings and figures are kept: sqlite:///relative/path or sqlite:////absolute/path.",
+        description="Where readings and figures are kept: sqlite:///relative/path, sqlite:////absolute/path, or "
+        "bigquery://PROJECT/DATASET of Google.",
     )
     db: Annotated[str, AfterValidator(values.database)] = Field(
         "",

@@ -52,8 +52,8 @@ def lower(value: object) -> object:
 
 def database(value: str) -> str:
     """The URL of a database for orders and keys, or none; what comes after the scheme is judged by who opens it."""
-    if value and not value.startswith(("sqlite:///", "postgresql://")):
-        raise ValueError("this begins neither with sqlite:/// nor with postgresql://")
+    if value and not re.match("sqlite:///[^?#]+$|postgresql://", value):
+        raise ValueError("this is neither sqlite:/// and a path nor postgresql:// and where that is")
     return value
 
 

@@ -10,7 +10,8 @@ HeatfleetError
  │    ├── Overloaded         the queue of unwritten readings is full
  │    ├── TooMany            this caller has had its share
  │    ├── StoreUnavailable   the disk or database did not take or give data
- │    │    └── StorageFull        the disk has no room
+ │    │    ├── StorageFull        the disk has no room
+ │    │    └── AnotherRollup      somebody else makes the figures just now
  │    ├── ReportTooSlow      a report was not reckoned in the time it may take
  │    ├── TokensUnverified   whether a push's token is good cannot be told now
  │    └── BusUnavailable     the message bus did not accept an order in time
@@ -99,6 +100,10 @@ class TokensUnverified(Refused):
 
 class StorageFull(StoreUnavailable):
     """The disk has no room; once there is some, the same request succeeds, without a restart."""
+
+
+class AnotherRollup(StoreUnavailable):
+    """Somebody else makes the figures just now; there is nothing to do but to wait for them."""
 
 
 class BusUnavailable(Refused):

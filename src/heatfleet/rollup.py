@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from heatfleet.config import Settings, environment, load_settings
-from heatfleet.errors import SetupError, StoreUnavailable
+from heatfleet.errors import AnotherRollup, SetupError, StoreUnavailable
 from heatfleet.logs import configure_logging
 from heatfleet.storage import open_store
 from heatfleet.storage.base import Rollup, Store
@@ -66,12 +66,22 @@ def run_every(settings: Settings, every_s: float, *, parent: int | None = None) 
                 next_s = max(next_s + pause_s, time.monotonic())
                 try:
                     store = store or opened.enter_context(closing(_open(settings)))
+                    if _is_fresh(store, pause_s):
+                        continue
                     done = store.rollup(_now_ms() - int(lag_s * 1000))
+                except AnotherRollup as error:
+                    _log.debug("no rollup this time: %s", error)
                 except StoreUnavailable as error:
                     _log.warning("no rollup this time: %s", error)
                 else:
                     _log.debug("rollup: %d readings, %d late, %.3f s", done.readings, done.late, done.duration_s)
                     _make_room(store, next_s, stopped)
+
+
+def _is_fresh(store: Store, pause_s: float) -> bool:
+    """Whether somebody else has made the figures just now: of many servers one rolls up, and any can step in."""
+    age_ms = _now_ms() - store.as_of_ms()
+    return 0 <= age_ms < pause_s * 900
 
 
 class _Signals:

@@ -1,6 +1,7 @@
 """The benchmarks run, and their results become pictures."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,19 @@ def test_quick_runs_measure_and_find_the_report_true() -> None:
 
     assert 0 == run.returncode, run.stderr
     assert ["start", "publish", "day"] == list(json.loads(run.stdout))
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk makes the load")
+def test_quick_runs_append_to_bigquerys_api() -> None:
+    """Every message that was answered for reached the sink, or the run would fail; bytes and rows were counted."""
+    command = [sys.executable, "-m", "benchmarks", "google", "--quick", "--json"]
+    run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=110, check=False)
+
+    assert 0 == run.returncode, run.stderr
+    for name in ("bigquery-single", "bigquery-batch"):
+        _sqlite, near, far = json.loads(run.stdout)[name]["rounds"].values()
+        assert all(one["rows_a_request"] > 1 and one["bytes_a_reading"] > 50 for one in near + far)
 
 
 def test_equal_results_give_equal_pictures(tmp_path: Path) -> None:

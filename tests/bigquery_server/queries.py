@@ -16,8 +16,9 @@ from bqemulator.sql.rewriter.default_dataset import qualify_unqualified_tables
 from tests.bigquery_server import parameters
 from tests.bigquery_server.remembered import ASKED, translated
 
+BEFORE = r"(\s|--[^\n]*\n)*"
 PLAIN = re.compile(
-    r"""(\s|--[^\n]*\n)*
+    rf"""{BEFORE}
     ((?P<gives>SELECT|WITH)|(?P<makes>CREATE\s+(OR\s+REPLACE\s+)?TABLE|DROP\s+TABLE)|INSERT|UPDATE|DELETE|MERGE|TRUNCATE)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -91,7 +92,7 @@ def run_by_what_is_remembered() -> None:
 
     async def executed(project: str, job: str, sql: str, query_params: Any, ctx: Any, **words: Any) -> Any:
         try:
-            text = sql if parameters.is_script(sql) else in_default_dataset(sql, project)
+            text = sql if is_query(sql) or parameters.is_script(sql) else in_default_dataset(sql, project)
             return await execute(project, job, text, query_params, ctx, **words)
         except DomainError:
             raise
@@ -129,6 +130,12 @@ async def is_done(script: Any, sql: str) -> bool:
     return True
 
 
+def is_query(sql: str) -> bool:
+    """Whether it is one query, or a script that begins with one."""
+    plain = PLAIN.match(sql)
+    return bool(plain and plain["gives"])
+
+
 async def result(project: str, sql: str, values: Any, ctx: Any, *, caller: Any) -> Any:
     """What a statement gives, as an Arrow table."""
     text = await translated(sql, project_id=project, ctx=ctx, caller=caller, translator=executor._translator)
@@ -156,11 +163,22 @@ def in_default_dataset(sql: str, project: str) -> str:
 
 
 def spare_what_nobody_uses() -> None:
-    """Snapshots and materialized views are looked for by parsing every script again, which itself was parsed thrice."""
+    """Each statement was parsed to see whether it makes or drops a table, a view, a schema or a routine."""
 
     async def nothing(*_: Any) -> None:
         pass
 
+    def asked_of(word: str, detect: Any, otherwise: Any = None) -> Any:
+        begins = re.compile(rf"{BEFORE}{word}\b", re.IGNORECASE).match
+        return lambda sql, *more: detect(sql, *more) if begins(sql) else otherwise
+
+    ddl_sync._detect_plain_create_table = asked_of("CREATE", ddl_sync._detect_plain_create_table)
+    ddl_sync._detect_plain_create_view = asked_of("CREATE", ddl_sync._detect_plain_create_view, (None, None))
+    ddl_sync._detect_create_schema = asked_of("CREATE", ddl_sync._detect_create_schema)
+    ddl_sync._detect_catalog_drop = asked_of("DROP", ddl_sync._detect_catalog_drop)
+    executor.detect_drop_routine = asked_of("DROP", executor.detect_drop_routine)
+    classify = executor.classify_statement_type
+    executor.classify_statement_type = lambda sql: "SELECT" if is_query(sql) else classify(sql)
     executor._capture_dml_snapshots = nothing
     executor._reject_dml_on_immutable = lambda *_: None
     executor.parse_script = interpreter.parse_script = parameters.parse_once

@@ -161,6 +161,18 @@ def test_doctor_names_what_is_missing(
     assert {checks[name]["state"] for name in ("rights", "publish", "readings")} == {"fail"}
 
 
+def test_doctor_warns_where_only_looking_is_missing(
+    run: Run, settings: dict[str, str], pubsub_server: PubSubServer
+) -> None:
+    """Orders and readings flow without it; it is told with the role that has it."""
+    init(run, settings)
+    pubsub_server.deny("pubsub.topics.get", "pubsub.subscriptions.get")
+    checks = found(run, settings, "--subscription", "any")
+
+    assert {checks[name]["state"] for name in ("publish", "readings")} == {"warn"}
+    assert {checks[name]["fix"].count("roles/pubsub.viewer") for name in ("publish", "readings")} == {1}
+
+
 def test_doctor_before_anything_is_made(run: Run, settings: dict[str, str]) -> None:
     """It says what makes it."""
     checks = found(run, settings)

@@ -156,3 +156,16 @@ def test_every_goes_on_until_told_to_stop(number: signal.Signals, run: Run, tmp_
 
     assert (loop.returncode, said) == (0, b"")
     assert json.loads(run("db", "info", "--json").out)["devices"] == 1
+
+
+def test_orders_may_be_beside_another_file(run: Run) -> None:
+    """HEATFLEET_DB moves orders and keys away: a check of the store does not miss them, and a copy says so."""
+    apart = {"HEATFLEET_DB": "sqlite:///apart/orders.db"}
+    run("db", "init", **apart)
+    run("keys", "create", "--scope", "report", "--name", "x", **apart)
+
+    assert Path("apart/orders.db.d/ledger.db").exists()
+    assert not Path("var/heatfleet.db.d/ledger.db").exists()
+    assert "report" in run("keys", "list", **apart).out
+    assert ExitCode.OK == run("db", "check", **apart).code
+    assert "not in this copy" in run("db", "backup", "copy", **apart).err

@@ -143,6 +143,18 @@ def test_rollup_that_stands_still(run: Run) -> None:
     assert "heatfleet rollup" in checks["rollup"]["fix"]
 
 
+def test_rollup_that_somebody_else_runs(run: Run) -> None:
+    """A server that starts none leaves it to a job of every few minutes, so readings may wait as long."""
+    received_ms = now_ms() - 100_000
+    with closing(open_store("sqlite:///x.db")) as store:
+        store.append([Block.of([Reading("d1", "p1", POWER, received_ms, 1000.0)])], received_ms=received_ms)
+    store_url = "sqlite:///x.db"
+    elsewhere = findings(run, HEATFLEET_STORE=store_url, HEATFLEET_ROLLUP_EVERY_S="0")["rollup"]
+    here = findings(run, HEATFLEET_STORE=store_url, HEATFLEET_ROLLUP_EVERY_S="5")["rollup"]
+
+    assert (elsewhere["state"], here["state"]) == ("ok", "warn")
+
+
 def test_keys_that_nobody_needs(run: Run) -> None:
     """Without keys this machine alone may call, which is fine; where others reach the server it is not."""
     here = findings(run)["keys"]

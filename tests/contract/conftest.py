@@ -11,12 +11,26 @@ from heatfleet.domain.access import CLI, Actor, ApiKey, digest_of, new_key
 from heatfleet.storage import open_key_ring, open_ledger
 from heatfleet.storage.base import KeyRing, Ledger
 from tests.contract.ledgers import LEDGERS, Backend
+from tests.contract.stores import STORES, StoreBackend
 
 ByHand = Callable[[str], list[tuple[object, ...]]]
 
 NOW_MS = 1_768_068_000_000  # 2026-01-10T18:00Z
 DAY_MS = 86_400_000
 SOMEBODY = Actor(CLI, "alice")
+
+
+@pytest.fixture(params=STORES.values(), ids=list(STORES), scope="session")
+def store_backend(request: pytest.FixtureRequest) -> StoreBackend:
+    """Each kind of store."""
+    make: Callable[[pytest.FixtureRequest], StoreBackend] = request.param
+    return make(request)
+
+
+@pytest.fixture
+def store_url(store_backend: StoreBackend, tmp_path: Path) -> str:
+    """The address of an empty store of each kind."""
+    return store_backend.url(tmp_path)
 
 
 @pytest.fixture(params=LEDGERS.values(), ids=list(LEDGERS))

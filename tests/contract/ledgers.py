@@ -120,7 +120,7 @@ LEDGERS = {
             "DELETE FROM audit",
             "TRUNCATE audit",
             "INSERT INTO audit OVERRIDING SYSTEM VALUE TABLE audit ON CONFLICT (entry) DO UPDATE SET actor = 'x'",
-            "MERGE INTO audit USING (VALUES (1)) AS one (entry) ON audit.entry = one.entry WHEN MATCHED THEN DELETE",
+            "WITH gone AS (DELETE FROM audit RETURNING entry) SELECT count(*) FROM gone",
         ),
         digest=r"'\x00'",
     ),

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
@@ -16,12 +15,13 @@ from heatfleet.storage import open_store
 from heatfleet.storage.base import Ages, DeviceFilter, DeviceState, Store
 from heatfleet.storage.block import Block
 from tests import oracle
+from tests.contract.stores import StoreBackend, in_files
 from tests.contract.test_retention import make_room
 from tests.oracle import defined, told
 
 START_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
-# Every bound at which the store takes things apart, made so small that each story crosses it.
-TINY: dict[str, st.SearchStrategy[int]] = {
+# Every bound at which a store takes things apart, made so small that each story crosses it.
+IN_FILES: dict[str, st.SearchStrategy[int]] = {
     "reckoner.READINGS_A_STEP": st.integers(1, 12),
     "reckoner.STEPS_A_TRANSACTION": st.integers(1, 3),
     "reckoner.LATE_AT_ONCE": st.sampled_from([0, 5, 200_000]),
@@ -44,6 +44,16 @@ TINY: dict[str, st.SearchStrategy[int]] = {
     "room.ROWS_A_GROUP": st.integers(1, 9),
     "room.MERGE_SHARE": st.sampled_from([0, 8, 1 << 20]),
 }
+TINY: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "sqlite": {f"sqlite.{name}": size for name, size in IN_FILES.items()},
+    "bigquery": {
+        "bigquery.reckoner.BACK_MS": st.sampled_from([(0,), (HOUR_MS, DAY_MS), (0, 30 * DAY_MS)]),
+        "bigquery.reckoner.AHEAD_MS": st.sampled_from([(0,), (25 * HOUR_MS, 2 * DAY_MS), (3 * DAY_MS, 33 * DAY_MS)]),
+        "bigquery.reckoner.DAYS_APART": st.sampled_from([1, 4]),
+        "bigquery.reckoner.PASSES_MAX": st.sampled_from([1, 2, 8]),
+        "bigquery.questions.BACK_MS": st.sampled_from([(HOUR_MS,), (32 * DAY_MS, 400 * DAY_MS)]),
+    },
+}
 HOLDS_MS = [1_000, 60_000, SLOT_MS, HOUR_MS, DAY_MS]
 PAUSES_MS = [0, 1, 999, 55_000, 60_000, SLOT_MS, HOUR_MS, 5 * HOUR_MS, 25 * HOUR_MS, 40 * DAY_MS]
 
@@ -59,7 +69,7 @@ class Step(NamedTuple):
 
 class Story(NamedTuple):
     hold_ms: int
-    sizes: dict[str, int]
+    sizes: dict[str, Any]
     steps: list[Step]
     end_ms: int
 
@@ -86,7 +96,7 @@ def batches(draw: st.DrawFn, now_ms: int, spread_ms: int, said: list[Reading]) -
 
 
 @st.composite
-def stories(draw: st.DrawFn) -> Story:
+def stories(draw: st.DrawFn, backend: str) -> Story:
     spread_ms = draw(st.sampled_from([20 * 60_000, 3 * HOUR_MS, 30 * HOUR_MS, 90 * DAY_MS]))
     now_ms = START_MS + draw(st.sampled_from([0, 1, -1, 30_000, HOUR_MS, 600_000]))
     said: list[Reading] = []
@@ -101,35 +111,44 @@ def stories(draw: st.DrawFn) -> Story:
         else:
             now_ms += draw(st.sampled_from(PAUSES_MS))
             steps.append(Step(now_ms=now_ms, handle=draw(st.integers(0, 1)), rebuild=kind == "rebuild"))
-    sizes = {name: draw(size) for name, size in TINY.items()}
+    sizes = {name: draw(size) for name, size in TINY[backend].items()}
     end_ms = now_ms + draw(st.sampled_from([1, 500_000, DAY_MS]))
     return Story(draw(st.sampled_from(HOLDS_MS)), sizes, steps, end_ms)
 
 
-@settings(suppress_health_check=list(HealthCheck))
-@given(story=stories())
 def test_any_story_ends_with_the_figures_of_the_definition(
-    story: Story, tmp_path_factory: pytest.TempPathFactory
+    store_backend: StoreBackend, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """However readings come and whoever rolls up, the end is the definition: for the fleet, products and devices."""
-    live_through(story, tmp_path_factory.mktemp("store"), Ages())
+
+    @store_backend.examples()
+    @given(story=stories(store_backend.name))
+    def live(story: Story) -> None:
+        live_through(story, store_backend.url(tmp_path_factory.mktemp("store")), Ages())
+
+    live()
 
 
-@settings(suppress_health_check=list(HealthCheck), max_examples=10)
-@given(story=stories(), after_days=st.integers(1, 2))
+@in_files
 def test_any_story_whose_days_are_archived_ends_so_too(
-    story: Story, after_days: int, tmp_path_factory: pytest.TempPathFactory
+    store_backend: StoreBackend, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The same when each day becomes a Parquet file as soon as it may, and again when enough came late for it."""
-    live_through(story, tmp_path_factory.mktemp("store"), Ages(archive_after_days=after_days))
+
+    @settings(max_examples=10)
+    @given(story=stories(store_backend.name), after_days=st.integers(1, 2))
+    def live(story: Story, after_days: int) -> None:
+        ages = Ages(archive_after_days=after_days)
+        live_through(story, store_backend.url(tmp_path_factory.mktemp("store")), ages)
+
+    live()
 
 
-def live_through(story: Story, folder: Path, ages: Ages) -> None:
+def live_through(story: Story, url: str, ages: Ages) -> None:
     """Append, roll up, make room and rebuild as the story says; the figures are right after each step."""
-    url = f"sqlite:///{folder}/heatfleet.db"
     with ExitStack() as during:
         for name, value in story.sizes.items():
-            during.enter_context(patch(f"heatfleet.storage.sqlite.{name}", value))
+            during.enter_context(patch(f"heatfleet.storage.{name}", value))
         during.enter_context(patch.object(oracle, "HOLD_MS", story.hold_ms))
         server = during.enter_context(closing(open_store(url, hold_ms=story.hold_ms, ages=ages)))
         by_hand = during.enter_context(closing(open_store(url, hold_ms=story.hold_ms, writable=False)))

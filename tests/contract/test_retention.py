@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, TIME_MIN_MS, Reading
@@ -14,7 +14,7 @@ from heatfleet.domain.slots import DAY_MS, HOUR_MS, SLOT_MS
 from heatfleet.storage import open_store
 from heatfleet.storage.base import Ages, Store
 from heatfleet.storage.block import Block
-from tests.contract.test_stores import STORES
+from tests.contract.stores import StoreBackend, in_files
 from tests.oracle import HOLD_MS, Row, defined, told
 
 START_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
@@ -23,11 +23,10 @@ NOW_MS = START_MS + DAYS * DAY_MS
 AGES = Ages(retention_days=2)
 
 
-@pytest.fixture(params=list(STORES.values()), ids=list(STORES))
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def url(store_url: str) -> str:
     """The address of an empty store of each kind."""
-    address: str = request.param(tmp_path)
-    return address
+    return store_url
 
 
 def a_history(dice: random.Random, readings: int = 150) -> list[Reading]:
@@ -66,45 +65,56 @@ def expect_right(store: Store, said: list[Reading], oldest_ms: int) -> None:
             assert newer == since(told(store.device_figures(device, product_id=product)), oldest_ms)
 
 
-@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=8)
-@given(seed=st.integers(0, 1 << 32), steps=st.integers(1, 5))
-def test_figures_outlive_their_readings(seed: int, steps: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_figures_outlive_their_readings(store_backend: StoreBackend, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As days go one after the other, with late readings in between and a rebuild at the end."""
-    dice = random.Random(seed)
-    url = f"sqlite:///{tmp_path_factory.mktemp('store')}/heatfleet.db"
+
+    @store_backend.examples(8)
+    @given(seed=st.integers(0, 1 << 32), steps=st.integers(1, 5))
+    def live(seed: int, steps: int) -> None:
+        dice = random.Random(seed)
+        archive_after_days = dice.choice([0, 1, 2]) if store_backend.name == "sqlite" else 0
+        ages = AGES._replace(archive_after_days=archive_after_days)
+        url = store_backend.url(tmp_path_factory.mktemp("store"))
+        with closing(open_store(url, hold_ms=HOLD_MS, ages=ages)) as store:
+            live_on(store, dice, steps)
+
+    live()
+
+
+def live_on(store: Store, dice: random.Random, steps: int) -> None:
+    """Eight days in so many steps."""
     whole = a_history(dice)
     said: list[Reading] = []
-    ages = AGES._replace(archive_after_days=dice.choice([0, 1, 2]))
-    with closing(open_store(url, hold_ms=HOLD_MS, ages=ages)) as store:
-        late: list[Reading] = []
-        for step in range(1, steps + 1):
-            until_ms = NOW_MS if step == steps else START_MS + step * (DAYS * DAY_MS // steps)
-            oldest_ms = store.oldest_ms(until_ms)
-            come = [one for one in whole if one.time_ms < until_ms and one not in said and one not in late]
-            late = [one for one in come if dice.random() < 0.2]
-            batch = [one for one in come if one not in late]
-            batch += [
-                Reading(dice.choice("abcd"), "q", dice.choice([POWER, TEMPERATURE]), time_ms, 61.0)
-                for time_ms in (dice.randrange(oldest_ms, until_ms) for _ in range(dice.choice([0, 0, 3])))
-                if oldest_ms > TIME_MIN_MS
-            ]
-            batch = [one for one in batch if one.time_ms >= oldest_ms]
-            store.append([Block.of(batch)], until_ms)
-            store.rollup(until_ms)
-            said += batch
-            make_room(store)
-            if dice.random() < 0.3:
-                store.rebuild(until_ms)
-        boundary_ms = (max(one.time_ms for one in said) // DAY_MS - AGES.retention_days) * DAY_MS
-        expect_right(store, said, boundary_ms)
-        store.rebuild(NOW_MS)
-        expect_right(store, said, boundary_ms)
-        batch = [one for one in late if one.time_ms >= store.oldest_ms(NOW_MS)]
-        store.append([Block.of(batch)], NOW_MS)
-        store.rollup(NOW_MS)
-        expect_right(store, said + batch, boundary_ms)
+    late: list[Reading] = []
+    for step in range(1, steps + 1):
+        until_ms = NOW_MS if step == steps else START_MS + step * (DAYS * DAY_MS // steps)
+        oldest_ms = store.oldest_ms(until_ms)
+        come = [one for one in whole if one.time_ms < until_ms and one not in said and one not in late]
+        late = [one for one in come if dice.random() < 0.2]
+        batch = [one for one in come if one not in late]
+        batch += [
+            Reading(dice.choice("abcd"), "q", dice.choice([POWER, TEMPERATURE]), time_ms, 61.0)
+            for time_ms in (dice.randrange(oldest_ms, until_ms) for _ in range(dice.choice([0, 0, 3])))
+            if oldest_ms > TIME_MIN_MS
+        ]
+        batch = [one for one in batch if one.time_ms >= oldest_ms]
+        store.append([Block.of(batch)], until_ms)
+        store.rollup(until_ms)
+        said += batch
+        make_room(store)
+        if dice.random() < 0.3:
+            store.rebuild(until_ms)
+    boundary_ms = (max(one.time_ms for one in said) // DAY_MS - AGES.retention_days) * DAY_MS
+    expect_right(store, said, boundary_ms)
+    store.rebuild(NOW_MS)
+    expect_right(store, said, boundary_ms)
+    batch = [one for one in late if one.time_ms >= store.oldest_ms(NOW_MS)]
+    store.append([Block.of(batch)], NOW_MS)
+    store.rollup(NOW_MS)
+    expect_right(store, said + batch, boundary_ms)
 
 
+@in_files
 def test_room_comes_back_at_once(url: str, tmp_path: Path) -> None:
     """The files of days beyond the age are gone; those of the age and of the day before its oldest reading stay."""
     with closing(open_store(url, hold_ms=HOLD_MS, ages=AGES)) as store:
@@ -182,6 +192,9 @@ def test_a_reading_that_slipped_in_after_its_day_is_not_counted(
         before = told(store.figures())
         store.append([Block.of([Reading("b", "p", POWER, START_MS, 5.0)])], NOW_MS)
         store.rollup(NOW_MS)
+
+        assert before == told(store.figures())
+        store.rebuild(NOW_MS)
 
         assert before == told(store.figures())
     assert not (tmp_path / "heatfleet.db.d" / "readings-2024-11-26.db").exists()

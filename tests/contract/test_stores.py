@@ -1,36 +1,30 @@
 """Every store keeps the promises of ``storage.base.Store``, and gives the figures of ``domain.energy`` to the digit."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from heatfleet.domain.messages import POWER, TEMPERATURE, Reading
-from heatfleet.domain.slots import HOUR_MS, SLOT_MS, slot_of
-from heatfleet.errors import ReportTooSlow, SetupError
+from heatfleet.domain.slots import DAY_MS, HOUR_MS, SLOT_MS, slot_of
+from heatfleet.errors import ReportTooSlow
 from heatfleet.storage import open_store
 from heatfleet.storage.base import DeviceFilter, Patience, Store
 from heatfleet.storage.block import Block
+from tests.contract.stores import StoreBackend
 from tests.oracle import defined, told
-
-# The table of backends: a name, and how to give one an address in a fresh folder.
-STORES: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda folder: f"sqlite:///{folder}/heatfleet.db",
-}
 
 MIDNIGHT_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
 NOW_MS = MIDNIGHT_MS + 30 * HOUR_MS
 HOLD_MS = HOUR_MS  # what the oracle holds for, too
 
 
-@pytest.fixture(params=list(STORES.values()), ids=list(STORES))
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def url(store_url: str) -> str:
     """The address of an empty store of each kind."""
-    address: str = request.param(tmp_path)
-    return address
+    return store_url
 
 
 @pytest.fixture
@@ -60,39 +54,41 @@ readings_ = st.builds(
 histories = st.lists(st.lists(readings_, min_size=1, max_size=12), min_size=1, max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=histories, nows_ms=st.lists(st.integers(MIDNIGHT_MS, NOW_MS), max_size=6), data=st.data())
 def test_figures_are_those_of_the_definition(
-    history: list[list[Reading]],
-    nows_ms: list[int],
-    data: st.DataObject,
-    tmp_path_factory: pytest.TempPathFactory,
+    store_backend: StoreBackend, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Any readings, in any order and split, with rollups at any instants between, give the definition's figures."""
-    for make_url in STORES.values():
-        address = make_url(tmp_path_factory.mktemp("store"))
-        with closing(open_store(address, hold_ms=HOLD_MS)) as store:
+
+    @store_backend.examples()
+    @given(history=histories, nows_ms=st.lists(st.integers(MIDNIGHT_MS, NOW_MS), max_size=6), data=st.data())
+    def live(history: list[list[Reading]], nows_ms: list[int], data: st.DataObject) -> None:
+        with closing(open_store(store_backend.url(tmp_path_factory.mktemp("store")), hold_ms=HOLD_MS)) as store:
             rollups = iter([*sorted(nows_ms), *[NOW_MS] * len(history)])
             for batch in history:
                 append(store, batch)
                 if data.draw(st.booleans()):
                     store.rollup(next(rollups))
             store.rollup(NOW_MS)
-            everything = [reading for batch in history for reading in batch]
+            expect_defined(store, [reading for batch in history for reading in batch])
 
-            assert defined(everything, NOW_MS) == told(store.figures())
-            assert defined(everything, NOW_MS, product_id="q") == told(store.figures(product_id="q"))
-            for device in ("a", "b"):
-                own = [reading for reading in everything if reading.device_id == device]
-                assert defined(own, NOW_MS) == told(store.device_figures(device))
-            assert defined([r for r in everything if r.device_id == "a"], NOW_MS, product_id="q") == told(
-                store.device_figures("a", product_id="q"),
-            )
+    live()
 
-            before = [store.device(name) for name in "abc"], told(store.figures(product_id="p"))
-            store.rebuild(NOW_MS)
-            assert defined(everything, NOW_MS) == told(store.figures())
-            assert before == ([store.device(name) for name in "abc"], told(store.figures(product_id="p")))
+
+def expect_defined(store: Store, everything: list[Reading]) -> None:
+    """All figures are those of the definition, also after they are made anew."""
+    assert defined(everything, NOW_MS) == told(store.figures())
+    assert defined(everything, NOW_MS, product_id="q") == told(store.figures(product_id="q"))
+    for device in ("a", "b"):
+        own = [reading for reading in everything if reading.device_id == device]
+        assert defined(own, NOW_MS) == told(store.device_figures(device))
+    assert defined([r for r in everything if r.device_id == "a"], NOW_MS, product_id="q") == told(
+        store.device_figures("a", product_id="q"),
+    )
+
+    before = [store.device(name) for name in "abc"], told(store.figures(product_id="p"))
+    store.rebuild(NOW_MS)
+    assert defined(everything, NOW_MS) == told(store.figures())
+    assert before == ([store.device(name) for name in "abc"], told(store.figures(product_id="p")))
 
 
 def test_the_hour_after_the_last_word_is_held_and_cut_at_now(store: Store) -> None:
@@ -117,6 +113,28 @@ def test_a_reading_from_the_near_future_waits_for_its_time(store: Store) -> None
     store.rollup(NOW_MS)
 
     assert defined([ahead], NOW_MS) == told(store.figures())
+
+
+def test_a_device_comes_back_as_another_product(store: Store) -> None:
+    """After days of silence, or at once: what it said before stays with the product it was then."""
+    said = [
+        Reading("a", "p", POWER, MIDNIGHT_MS - 3 * DAY_MS, 1000.0),
+        Reading("b", "p", POWER, MIDNIGHT_MS, 500.0),
+    ]
+    append(store, said)
+    store.rollup(MIDNIGHT_MS + 1)
+    back = [
+        Reading("a", "q", TEMPERATURE, MIDNIGHT_MS + HOUR_MS, 20.0),
+        Reading("b", "q", POWER, MIDNIGHT_MS + SLOT_MS, 500.0),
+        Reading("b", "p", POWER, MIDNIGHT_MS + HOUR_MS, 400.0),
+    ]
+    for one in back:
+        append(store, [one])
+        store.rollup(one.time_ms + 1)
+    store.rollup(NOW_MS)
+
+    for product in (None, "p", "q"):
+        assert defined(said + back, NOW_MS, product_id=product) == told(store.figures(product_id=product))
 
 
 def test_coverage_of_the_open_hour_is_counted_to_its_end(store: Store) -> None:
@@ -208,7 +226,8 @@ def test_the_lag_is_the_age_of_what_no_figure_counts(store: Store) -> None:
     store.rollup(MIDNIGHT_MS + 61_000)
     after = store.status(MIDNIGHT_MS + 62_000)
 
-    assert (before.as_of_ms, before.lag_ms, before.devices) == (0, 60_000, 0)
+    assert (before.as_of_ms, before.devices) == (0, 0)
+    assert 50_000 < before.lag_ms <= 60_000  # an append that had to be tried again arrived that much later
     assert (after.as_of_ms, after.lag_ms, after.devices) == (MIDNIGHT_MS + 61_000, 0, 1)
 
 
@@ -224,48 +243,6 @@ def test_what_was_appended_is_there_after_reopening(url: str) -> None:
         store.rollup(NOW_MS)
 
         assert defined(said, NOW_MS) == told(store.figures())
-
-
-def test_a_second_server_is_refused(url: str) -> None:
-    """One server appends to a store; a second one is told so at once, and the first goes on."""
-    with closing(open_store(url, hold_ms=HOLD_MS)) as first:
-        with pytest.raises(SetupError, match="another server"):
-            open_store(url, hold_ms=HOLD_MS)
-        append(first, [Reading("a", "p", POWER, MIDNIGHT_MS, 1.0)])
-        first.rollup(NOW_MS)
-
-        assert first.device("a") is not None
-
-
-def test_another_hold_needs_a_rebuild(url: str) -> None:
-    """Figures reckoned with one hold are never mixed with another: the store says so until they are rebuilt."""
-    said = [Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0)]
-    with closing(open_store(url, hold_ms=2 * HOLD_MS)) as store:
-        append(store, said)
-        store.rollup(NOW_MS)
-    with pytest.raises(SetupError, match="--rebuild"):
-        open_store(url, hold_ms=HOLD_MS)
-    with closing(open_store(url, hold_ms=HOLD_MS, writable=False)) as store:
-        with pytest.raises(SetupError, match="--rebuild"):
-            store.rollup(NOW_MS)
-        store.rebuild(NOW_MS)
-
-        assert defined(said, NOW_MS) == told(store.figures())
-
-
-def test_a_store_that_is_not_there_is_not_made_by_looking(url: str) -> None:
-    """Opening for reading only names the command that makes a database."""
-    with pytest.raises(SetupError, match="heatfleet db init"):
-        open_store(url, hold_ms=HOLD_MS, writable=False)
-
-
-@pytest.mark.parametrize(
-    "url", ["mysql://x/y", "sqlite://host/x", "sqlite:", "heatfleet.db", "sqlite:///a?b", "sqlite:///a#b"]
-)
-def test_an_address_without_a_store_names_those_that_exist(url: str) -> None:
-    """An unknown scheme or a malformed path is refused with the forms that work."""
-    with pytest.raises(SetupError, match="sqlite:///"):
-        open_store(url)
 
 
 def test_nobody_is_read_for_who_does_not_wait(store: Store) -> None:

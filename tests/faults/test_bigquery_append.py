@@ -10,7 +10,7 @@ from heatfleet.errors import StoreUnavailable
 from heatfleet.storage.bigquery import append as module
 from heatfleet.storage.bigquery.append import Appender
 from heatfleet.storage.block import Block
-from tests.arrivals import NOW_MS, Arrivals, append, some
+from tests.arrivals import NOW_MS, Arrivals, InTurn, append, some
 from tests.bigquery_server.faults import (
     SCHEMA_CHANGED,
     AnsweredWithError,
@@ -19,23 +19,11 @@ from tests.bigquery_server.faults import (
     Refused,
     Reset,
     Silence,
-    Switch,
 )
 from tests.bigquery_server.running import FaultyBigQuery
 
 AT_ONCE_S = 10.0
 """What takes no longer was told at once: an append has 20 s."""
-
-
-class InTurn(Switch):
-    """Faults for the next calls, one each, ``None`` for one that goes well."""
-
-    def __init__(self, *faults: Fault | None) -> None:
-        super().__init__()
-        self._faults = list(faults)
-
-    def take(self, subject: str) -> Fault | None:
-        return self._faults.pop(0) if self._faults else None
 
 
 def test_an_append_is_there_when_it_returns(arrivals: Arrivals, appender: Appender) -> None:
@@ -154,6 +142,22 @@ def test_what_does_not_pass_is_told_at_once(
     append(appender, some(1))
 
     assert some(1) == arrivals.readings()
+
+
+def test_what_does_not_pass_is_not_tried_all_the_time(
+    appender: Appender, faulty_bigquery: FaultyBigQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However fast readings come, connections that are of no use are made at a measured pace."""
+    monkeypatch.setattr(module, "REFUSED_S", 0.3)
+    faulty_bigquery.appends.switch.set(Refused(StatusCode.PERMISSION_DENIED))
+    began_s = time.monotonic()
+
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            append(appender, some(1))
+
+    assert time.monotonic() - began_s >= 0.9
+    assert 3 == faulty_bigquery.appends.switch.met
 
 
 def test_a_table_that_is_another_is_told_of(arrivals: Arrivals, appender: Appender) -> None:

@@ -81,3 +81,18 @@ def start_whole_server(tmp_path: Path) -> Iterator[Callable[..., WholeServer]]:
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture
+def start_server_in() -> Iterator[Callable[..., WholeServer]]:
+    """Starts whole servers, each in a folder of its own, with settings by name."""
+    started: list[WholeServer] = []
+
+    def start(folder: Path, **settings: object) -> WholeServer:
+        folder.mkdir()
+        started.append(WholeServer(folder, **settings))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()

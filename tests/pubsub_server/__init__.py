@@ -6,8 +6,9 @@
 ``faults``     what goes wrong on purpose
 
 It keeps to what Google documents and to what its errors are known to say; nothing here was compared with the real
-service. It has no dead letters, no retention, no filters and no exactly-once delivery; push subscriptions are kept, and
-nothing is pushed. Of one ordering key one message is under way at a time, where the real one may hand out more.
+service. It has no retention, no filters and no exactly-once delivery; push subscriptions are kept, and nothing is
+pushed. Dead letters are moved as soon as they have had their attempts.
+Of one ordering key one message is under way at a time, where the real one may hand out more.
 """
 
 from tests.pubsub_server.handle import PubSubServer

@@ -80,6 +80,9 @@ class Process:
     async def unacknowledged(self, subscription: str) -> int:
         return len(self._broker.queues[subscription])
 
+    async def attempts(self, subscription: str) -> int:
+        return self._broker.queues[subscription].attempts
+
     async def expire(self, subscription: str) -> None:
         """All leases of the subscription are over now: what was not acknowledged comes again."""
         self._broker.queues[subscription].expire(float("inf"))

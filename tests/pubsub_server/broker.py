@@ -3,8 +3,8 @@
 import asyncio
 import itertools
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,10 @@ class Lease:
 class Queue:
     """What one subscription still has to deliver."""
 
-    def __init__(self, subscription: Any) -> None:
+    def __init__(self, subscription: Any, bury: Callable[[str, Any], object]) -> None:
         self.subscription = subscription
+        self._bury = bury
+        self._attempts: Counter[str] = Counter()  # by message; kept where there are dead letters
         self._ready: deque[Any] = deque()
         self._behind: dict[str, deque[Any]] = {}  # by key that is ready or leased: what comes after
         self._leases: dict[str, Lease] = {}
@@ -45,6 +47,11 @@ class Queue:
     def __len__(self) -> int:
         """Messages not acknowledged."""
         return len(self._ready) + len(self._leases) + sum(map(len, self._behind.values()))
+
+    @property
+    def attempts(self) -> int:
+        """How often a message that is not acknowledged was delivered, at most; 0 without a dead-letter policy."""
+        return max(self._attempts.values(), default=0)
 
     def held_by(self, holder: object) -> int:
         """Messages this one has and did not acknowledge."""
@@ -67,12 +74,17 @@ class Queue:
             message = self._ready.popleft()
             ack_id = f"{self.subscription.name}#{next(self._numbers)}"
             self._leases[ack_id] = Lease(message, time.monotonic() + lease_s, holder)
-            taken.append(ReceivedMessage(ack_id=ack_id, message=message))
+            attempt = 0
+            if self.subscription.dead_letter_policy.dead_letter_topic:
+                self._attempts[message.message_id] += 1
+                attempt = self._attempts[message.message_id]
+            taken.append(ReceivedMessage(ack_id=ack_id, message=message, delivery_attempt=attempt))
         return taken
 
     def acknowledge(self, ack_id: str) -> None:
         """It is done with; nothing happens when the lease was over before."""
         if lease := self._leases.pop(ack_id, None):
+            self._attempts.pop(lease.message.message_id, None)
             key = self._key(lease.message)
             if key and self._behind[key]:
                 self._ready.append(self._behind[key].popleft())
@@ -81,9 +93,15 @@ class Queue:
                 del self._behind[key]
 
     def extend(self, ack_id: str, lease_s: float) -> None:
-        """Keep the lease for so long from now; 0 gives the message back, before all others of its key."""
+        """Keep the lease for so long from now; 0 gives the message back, before all others of its key.
+
+        One that was delivered as often as the dead-letter policy allows goes to the dead-letter topic instead.
+        """
         if lease_s > 0 and ack_id in self._leases:
             self._leases[ack_id].until_s = time.monotonic() + lease_s
+        elif ack_id in self._leases and self._has_had_its_attempts(self._leases[ack_id].message):
+            self._bury(self.subscription.dead_letter_policy.dead_letter_topic, self._leases[ack_id].message)
+            self.acknowledge(ack_id)
         elif lease := self._leases.pop(ack_id, None):
             self._ready.appendleft(lease.message)
             self._tell()
@@ -92,6 +110,10 @@ class Queue:
         """Take back what was leased until before this time, so that the oldest comes first again."""
         for ack_id in reversed([ack_id for ack_id, lease in self._leases.items() if lease.until_s < now_s]):
             self.extend(ack_id, 0)
+
+    def _has_had_its_attempts(self, message: Any) -> bool:
+        policy = self.subscription.dead_letter_policy
+        return bool(policy.dead_letter_topic) and self._attempts[message.message_id] >= policy.max_delivery_attempts
 
     def _key(self, message: Any) -> str:
         return message.ordering_key if self.subscription.enable_message_ordering else ""
@@ -126,6 +148,13 @@ class Broker:
             for queue in queues:
                 queue.put(message)
         return ids
+
+    def subscribe(self, subscription: Any) -> None:
+        """Keep for it whatever is published from now on."""
+        self.queues[subscription.name] = Queue(subscription, self._bury)
+
+    def _bury(self, topic: str, message: Any) -> None:
+        self.publish(topic, iter([PubsubMessage(data=message.data, attributes=message.attributes)]))
 
     def queues_of(self, topic: str) -> list[Queue]:
         return [queue for queue in self.queues.values() if queue.subscription.topic == topic]

@@ -145,6 +145,11 @@ class PubSubServer:
         count: int = self._ask("unacknowledged", subscription=subscription)
         return count
 
+    def attempts(self, subscription: str) -> int:
+        """How often a message that is not acknowledged was delivered, at most; 0 without a dead-letter policy."""
+        count: int = self._ask("attempts", subscription=subscription)
+        return count
+
     def expire(self, subscription: str) -> None:
         """What was delivered and not acknowledged comes again, now."""
         self._ask("expire", subscription=subscription)

@@ -110,7 +110,7 @@ class Services:
         subscription.ack_deadline_seconds = subscription.ack_deadline_seconds or 10
         if subscription.ack_deadline_seconds not in ACK_DEADLINE_S:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Invalid ack deadline: 10 to 600 seconds.")
-        self.broker.queues[subscription.name] = Queue(subscription)
+        self.broker.subscribe(subscription)
         return subscription
 
     async def get_subscription(self, request: Any, context: Context) -> Any:

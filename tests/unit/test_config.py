@@ -259,10 +259,20 @@ def test_a_password_is_shown_to_nobody(db: str, shown: str, monkeypatch: pytest.
     assert db in environment(settings).values()
 
 
-@pytest.mark.parametrize("db", ["postgres://u:s3cret@h/d", "mysql://u:s3cret@h/d", "s3cret", "sqlite://s3cret"])
+@pytest.mark.parametrize(
+    "db",
+    [
+        "postgres://u:s3cret@h/d",
+        "mysql://u:s3cret@h/d",
+        "s3cret",
+        "sqlite://s3cret",
+        "sqlite:///",
+        "sqlite:///x?s3cret",
+    ],
+)
 def test_another_kind_of_database_is_refused(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said what may be there, and not what was."""
     monkeypatch.setenv("HEATFLEET_DB", db)
 
-    assert refusal().startswith("HEATFLEET_DB (environment): this begins neither with sqlite:/// nor")
+    assert refusal().startswith("HEATFLEET_DB (environment): this is neither sqlite:/// and a path nor")
     assert "s3cret" not in refusal()

@@ -55,12 +55,15 @@ def init(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     settings = load_settings(store=store)
     open_store(settings.store, hold_ms=settings.max_hold_s * 1000).close()
     open_ledger(settings.ledger).close()
-    main = store_path(settings)
+    files = {}
+    if settings.store.startswith("sqlite:"):
+        main = store_path(settings)
+        files = {"database": str(main), "folder": f"{main}.d"}
     if as_json:
         more = {"db": settings.ledger_shown} if settings.db else {}
-        print_json({"store": settings.store, "database": str(main), "folder": f"{main}.d"} | more)
+        print_json({"store": settings.store} | files | more)
         return
-    print(f"ready: {main} and, beside it, {main}.d/")
+    print(f"ready: {main} and, beside it, {main}.d/" if files else f"ready: {settings.store}")
     if settings.db:
         print(f"ready: {settings.ledger_shown}, for orders and keys")
 
@@ -102,7 +105,8 @@ def info(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     print(f"readings   {f'kept since {utc(status.kept_from_ms)}' if status.kept_from_ms else 'all kept'}")
     if settings.db:
         print(f"orders     in {settings.ledger_shown}")
-    print(f"size       {bytes_text(sum(sizes.values()))}")
+    if sizes:
+        print(f"size       {bytes_text(sum(sizes.values()))}")
     for kind, (count, size) in _by_kind(sizes).items():
         print(f"           {bytes_text(size):>9}  {kind}{f' ({count} files)' if count > 1 else ''}")
 
@@ -239,6 +243,8 @@ def store_path(settings: "Settings") -> Path:
 
 
 def store_files(settings: "Settings") -> list[Path]:
-    """The files there are of a store: the main one, and those in the folder beside it."""
+    """The files there are of a store: the main one, and those in the folder beside it; none of BigQuery."""
+    if not settings.store.startswith("sqlite:"):
+        return []
     main = store_path(settings)
     return sorted(path for path in (*main.parent.glob(f"{main.name}*"), *Path(f"{main}.d").glob("*")) if path.is_file())

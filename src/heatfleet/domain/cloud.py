@@ -47,6 +47,7 @@ TABLE_PERMISSIONS = ("bigquery.tables.get", "bigquery.tables.getData", "bigquery
 JOB_PERMISSION = "bigquery.jobs.create"
 TOPIC_PERMISSIONS = ("pubsub.topics.publish", "pubsub.topics.get")
 SUBSCRIPTION_PERMISSION = "pubsub.subscriptions.consume"
+LOOK_PERMISSION = "pubsub.subscriptions.get"
 _WORK_IN_TABLES = (*TABLE_PERMISSIONS, "bigquery.tables.create", "bigquery.tables.delete", "bigquery.tables.update")
 _MAKE_TABLES = (
     "bigquery.datasets.create",
@@ -60,7 +61,7 @@ _MAKE_TOPICS = (
     "pubsub.topics.get",
     "pubsub.topics.attachSubscription",
     "pubsub.subscriptions.create",
-    "pubsub.subscriptions.get",
+    LOOK_PERMISSION,
 )
 
 NEEDS: tuple[Need, ...] = (
@@ -73,6 +74,9 @@ NEEDS: tuple[Need, ...] = (
     Need("consume", "roles/bigquery.dataEditor", "dataset", TABLE_PERMISSIONS, "appends"),
     Need("consume", "roles/bigquery.jobUser", "project", (JOB_PERMISSION,), "looks at the tables"),
     Need("consume", "roles/pubsub.subscriber", "readings subscription", (SUBSCRIPTION_PERMISSION,), "readings"),
+    Need(
+        "consume", "roles/pubsub.viewer", "readings subscription", (LOOK_PERMISSION,), "sees if dead letters are kept"
+    ),
     Need("gateway", "roles/pubsub.subscriber", "orders subscription", (SUBSCRIPTION_PERMISSION,), "orders"),
     Need("cloud init", "roles/bigquery.dataEditor", "project", _MAKE_TABLES, "makes the dataset and its tables"),
     Need("cloud init", "roles/bigquery.jobUser", "project", (JOB_PERMISSION,), "makes tables by SQL"),

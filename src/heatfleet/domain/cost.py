@@ -23,8 +23,13 @@ TEXT_COLUMNS = {"arrival": 2, "reading": 2, "device": 2, "figure": 1, "tail": 1}
 """Columns of text of each table: device and product, or the product alone."""
 VALUE_COLUMNS = {"arrival": 5, "reading": 3, "device": 11, "figure": 8, "tail": 8}
 """All its other columns: numbers and times."""
-SMALL_TABLES = ("head", "taken", "waiting", "tail", "figure")
-"""What a rollup reads besides arrivals and devices; none of it comes to the least that is billed."""
+STAMP_BYTES = 2 * VALUE_BYTES
+"""When a row was received and its batch: all that is read of arrivals to see what is new."""
+WORK_BYTES = 100
+"""A row of a rollup's work tables, at most: a reading or a device with what follows from it."""
+READS = {"stamps": 2, "arrival": 1, "news": 6, "device": 8, "work": 20, "small": 20}
+"""How often the statements of a rollup read: the stamps of arrivals, arrivals whole, what is new of them, all devices,
+work tables with a row for each device that spoke, and tables that do not come to the least that is billed."""
 ORDER_BYTES = 220
 """One order: its JSON, three attributes with their names, the device as ordering key, id and time of the message."""
 MESSAGE_BYTES = 260
@@ -127,17 +132,23 @@ def _by_pubsub(usage: Usage, messages: float, prices: Prices) -> list[Line]:
 
 
 def _rollups_bytes(usage: Usage, readings: float, size: dict[str, int]) -> float:
-    """What all rollups of a day read.
+    """What all rollups of a day read, at most.
 
     Arrivals lie in hours, and an hour is read whole: the one under way, half of it on average, and those that the look
-    back and the time since the last rollup reach into. The state of all devices is read once to go on from it, and once
-    to change it.
+    back and the time since the last rollup reach into.
     """
     reach_s = LOOK_BACK_S + usage.rollup_every_s + HOUR_S / 2
-    arrivals = readings / DAY_S * reach_s * size["arrival"]
-    devices = 2 * usage.devices * size["device"]
-    small = len(SMALL_TABLES) * SCAN_BYTES_MIN
-    return DAY_S / usage.rollup_every_s * (max(arrivals, SCAN_BYTES_MIN) + max(devices, SCAN_BYTES_MIN) + small)
+    arrivals, new = (readings / DAY_S * seconds for seconds in (reach_s, usage.rollup_every_s))
+    rows = {
+        "stamps": arrivals * STAMP_BYTES,
+        "arrival": arrivals * size["arrival"],
+        "news": new * WORK_BYTES,
+        "device": usage.devices * size["device"],
+        "work": min(new, usage.devices) * WORK_BYTES,
+        "small": 0.0,
+    }
+    once = sum(times * max(rows[table], SCAN_BYTES_MIN) for table, times in READS.items())
+    return DAY_S / usage.rollup_every_s * once
 
 
 def _report_bytes(usage: Usage, size: dict[str, int]) -> float:

@@ -56,13 +56,14 @@ def set_up_topics(url: str, topics: Topics, *, dry_run: bool = False) -> Iterato
 
 
 def look_at_bus(url: str, *, subscription: str | None = None) -> Iterator[Check]:
-    """Whether the topic of a ``pubsub:`` URL can be used, and this subscription of its project be read."""
+    """Whether the topic of a ``pubsub:`` URL can be used, and this subscription be read, named as for `consume`."""
     address = _pubsub_address(url)
+    from heatfleet.messaging.pubsub.address import Subscribed  # noqa: PLC0415
     from heatfleet.messaging.pubsub.look import look, look_at_subscription  # noqa: PLC0415
 
     yield from look(address)
     if subscription:
-        yield look_at_subscription(address, subscription)
+        yield look_at_subscription(Subscribed.of(subscription, bus=url))
 
 
 def _pubsub_address(url: str) -> "Address":

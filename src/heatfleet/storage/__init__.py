@@ -1,5 +1,6 @@
 """Where readings, orders and keys are kept; a backend is chosen by the scheme of its URL."""
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,18 +16,23 @@ from heatfleet.storage.base import Ages, Backup, FileCheck, KeyRing, Ledger, Sto
 if TYPE_CHECKING:
     from heatfleet.storage.bigquery.address import Address
 
-STORE_SCHEMES = ("sqlite",)
+STORES = ("sqlite:///path", "bigquery://PROJECT/DATASET")
 
 
 def open_store(url: str, *, hold_ms: int = DEFAULT_HOLD_MS, writable: bool = True, ages: Ages | None = None) -> Store:
     """Open the store that the URL names; ``SetupError`` for an unknown scheme or a file that does not fit.
 
-    ``sqlite:///relative/path`` and ``sqlite:////absolute/path`` name a file. With ``writable`` false the store only
-    answers questions: it may be opened beside a server that writes. A writable one remembers ``ages`` for the rollup;
-    without, they stay as they are.
+    ``sqlite:///relative/path`` and ``sqlite:////absolute/path`` name a file, ``bigquery://PROJECT/DATASET`` a dataset
+    that was made before. With ``writable`` false the store only answers questions: it may be opened beside a server
+    that writes. A writable one remembers ``ages`` for the rollup; without, they stay as they are.
     """
-    path = _sqlite_path(url)
     # Imported only when asked for: a backend's library need not be there for the others to work.
+    if is_bigquery(url):
+        _bigquery_address(url)
+        from heatfleet.storage.bigquery.store import BigQueryStore  # noqa: PLC0415
+
+        return BigQueryStore(url, hold_ms=hold_ms, writable=writable, ages=ages)
+    path = _sqlite_path(url)
     from heatfleet.storage.sqlite.store import SqliteStore  # noqa: PLC0415
 
     return SqliteStore(path, hold_ms=hold_ms, writable=writable, ages=ages)
@@ -146,9 +152,11 @@ def _is_postgresql(url: str) -> bool:
 
 def _sqlite_path(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in STORE_SCHEMES:
-        known = ", ".join(f"{scheme}:///path" for scheme in STORE_SCHEMES)
-        msg = f"HEATFLEET_STORE: there is no store for the scheme '{parts.scheme}:'; these exist: {known}"
+    if is_bigquery(url):
+        msg = "this is for the files of SQLite; BigQuery keeps what its tables were at any time of the last seven days"
+        raise SetupError(msg)
+    if parts.scheme != "sqlite":
+        msg = f"HEATFLEET_STORE: there is no store for the scheme '{parts.scheme}:'; these exist: {', '.join(STORES)}"
         raise SetupError(msg)
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc or parts.query or parts.fragment or not path:
@@ -160,6 +168,8 @@ def _sqlite_path(url: str) -> str:
 
 
 def _bigquery_address(url: str) -> "Address":
+    # gRPC writes lines of its own to the log's stream, in no form of ours; what matters comes to us as an error.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from heatfleet.storage.bigquery import connect  # noqa: PLC0415, F401
     except ImportError:

@@ -1,14 +1,15 @@
 """Looks at what a bus needs in Pub/Sub: is the topic there, does anybody listen, and may we publish."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from google.api_core import exceptions
 from google.iam.v1 import iam_policy_pb2
 
 from heatfleet.domain.checks import Check
-from heatfleet.domain.cloud import SUBSCRIPTION_PERMISSION, TOPIC_PERMISSIONS, role_with
+from heatfleet.domain.cloud import LOOK_PERMISSION, SUBSCRIPTION_PERMISSION, TOPIC_PERMISSIONS, role_with
 from heatfleet.errors import SetupError
-from heatfleet.messaging.pubsub.address import Address
+from heatfleet.messaging.pubsub.address import Address, Subscribed
 from heatfleet.messaging.pubsub.setup import CALL_S, Admin, refusal
 from heatfleet.messaging.pubsub.topic import denied, look_at
 
@@ -29,14 +30,15 @@ def look(address: Address) -> Iterator[Check]:
         yield _rights(address)
 
 
-def look_at_subscription(address: Address, name: str) -> Check:
-    """Whether this subscription of the project, named in short, is there and may be read."""
+def look_at_subscription(subscription: Subscribed) -> Check:
+    """Whether it is there and may be read."""
+    name = subscription.name
     try:
-        admin = Admin(address.project, address.emulator)
+        admin = Admin(subscription.project, subscription.emulator)
     except SetupError as error:
         return Check("readings", "fail", str(error))
-    path = admin.subscription_path(name)
-    request = iam_policy_pb2.TestIamPermissionsRequest(resource=path, permissions=[SUBSCRIPTION_PERMISSION])
+    asked = [SUBSCRIPTION_PERMISSION, LOOK_PERMISSION]
+    request = iam_policy_pb2.TestIamPermissionsRequest(resource=subscription.path, permissions=asked)
     try:
         granted = admin.subscriber.test_iam_permissions(request=request, retry=None, timeout=CALL_S).permissions
     except exceptions.GoogleAPIError as error:
@@ -44,9 +46,10 @@ def look_at_subscription(address: Address, name: str) -> Check:
         return Check("readings", "fail", str(told))
     finally:
         admin.close()
-    if SUBSCRIPTION_PERMISSION not in granted:
-        role = role_with(SUBSCRIPTION_PERMISSION)
-        return Check("readings", "fail", f"missing: {SUBSCRIPTION_PERMISSION} on {name}", f"give it {role} there")
+    if missing := [permission for permission in asked if permission not in granted]:
+        state: Literal["fail", "warn"] = "fail" if SUBSCRIPTION_PERMISSION in missing else "warn"
+        roles = ", ".join(map(role_with, missing))
+        return Check("readings", state, f"missing: {', '.join(missing)} on {name}", f"give it {roles} there")
     return Check("readings", "ok", f"this account may read the subscription {name}")
 
 

@@ -21,9 +21,10 @@ from heatfleet.messaging.pubsub.words import RETRIED
 MESSAGES_MAX = 10_000
 BYTES_MAX = 64 * 1024 * 1024
 """Messages under way, and their bytes: Pub/Sub delivers no more to one stream, and we read no more."""
-LEASE_S = 60
-KEEP_EVERY_S = 15.0
-"""How often leases are extended; Pub/Sub also hears by it that we are there."""
+LEASE_S = 20
+"""After a crash others wait so long for what we had."""
+KEEP_EVERY_S = 5.0
+"""How often leases are extended."""
 IDS_MAX = 1_000
 """Of messages in one request: it may have 512 KiB, and an id has some 200 bytes."""
 CALL_S = 10
@@ -157,6 +158,8 @@ class PubSubSubscription:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._stream is not None:
+            self._stream.cancel()  # or what is given back would come again at once, and to us
         self.give_back(list(self._held.values()))
         if self._channel is not None:
             self._tell_all()

@@ -13,7 +13,8 @@ Settled = tuple[str, Literal["published", "failed"]]
 class Ledger(Protocol):
     """The memory of orders: which were accepted, what became of them. Every write is durable when it returns.
 
-    Every method raises ``StoreUnavailable`` when the disk or database does not let it; nothing was written then.
+    Every method raises ``StoreUnavailable`` when the disk or database does not let it; nothing was written then, or all
+    of it, where a connection was lost in the midst of a commit.
     """
 
     @property
@@ -36,8 +37,8 @@ class Ledger(Protocol):
         """Note what became of accepted orders, all or none; the published ones get the next sequences, in this order.
 
         Sequences become visible in ascending order, whichever server gives them. Earlier unexpired orders of their
-        devices are ``superseded`` from then on. An order that is settled already
-        stays as it is. Raises ``NotFound`` for an id never accepted.
+        devices are ``superseded`` from then on. An order that is settled already stays as it is: its record tells how.
+        Raises ``NotFound`` for an id never accepted.
         """
 
     def fail_unsettled(self, at_ms: int) -> int:

@@ -171,8 +171,11 @@ class Store(Protocol):
         """Bring the figures up to date with all that was appended before the call, counted up to ``now_ms``.
 
         May be repeated and interrupted at any point: nothing is lost and nothing counts twice. Raises
-        ``StoreUnavailable`` when another rollup is at work.
+        ``AnotherRollup`` when one is at work elsewhere.
         """
+
+    def as_of_ms(self) -> int:
+        """The instant of the last rollup, whoever made it, 0 before the first; cheaper than a rollup."""
 
     def rebuild(self, now_ms: int) -> Rollup:
         """Throw every derived figure away and make it again from the readings; readers see the old ones until then.

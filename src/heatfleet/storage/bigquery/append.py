@@ -25,6 +25,8 @@ ANSWER_S = 8.0
 """A request that is not answered in this time is sent again over a new connection."""
 IN_FLIGHT_MAX = 4
 """Requests of at most 9 MB on their way at a time."""
+REFUSED_S = 1.0
+"""What will not pass by itself is told after this: otherwise each commit would make a connection in vain."""
 PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 2.0
 
@@ -57,13 +59,17 @@ class Appender:
                 self._send(work)
             except AppendFailed as failure:
                 self._hang_up()
-                self._say(failure)
                 if refusal := failure.refusal(tries):
+                    self._closing.wait(REFUSED_S)
                     raise refusal from failure
+                self._say(failure)
                 pause_s = _pause_s(tries, failure.code)
                 if pause_s > work.left_s():
                     raise failure.too_late() from failure
                 self._closing.wait(pause_s)
+            except BaseException:
+                self._hang_up()  # or answers that are still to come would be taken for those of the next append
+                raise
             else:
                 self._say(None)
                 return

@@ -60,5 +60,5 @@ def bad_rows(answer: AppendRowsResponse) -> dict[int, str]:
 def check(answer: AppendRowsResponse) -> None:
     """Raise ``AppendFailed`` unless the answer is a yes."""
     plain = AppendRowsResponse.pb(answer)
-    if plain.WhichOneof("response") == "error":
+    if plain.WhichOneof("response") != "append_result":
         raise AppendFailed(_CODES.get(plain.error.code, StatusCode.UNKNOWN), plain.error.message)

@@ -1,6 +1,5 @@
 """Google's clients for an address: with the credentials of the environment, or with none on this machine."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, and waits for no old one's pause
-    ("grpc.keepalive_time_ms", 30_000),  # so that the kernel gives up a connection that nobody acknowledges
+    ("grpc.keepalive_time_ms", 60_000),  # so that the kernel gives up a connection that nobody acknowledges
 )
 SCHEMA_FOLDER = Path(__file__).with_name("schema")
 
@@ -49,7 +48,6 @@ def query_client(address: Address) -> bigquery.Client:
 
 def write_client(address: Address) -> BigQueryWriteClient:
     """For appends, over a connection of its own. ``SetupError`` without credentials."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or gRPC's core writes lines of its own between ours
     if address.grpc is not None:
         channel = grpc.insecure_channel(address.grpc, CHANNEL_OPTIONS)
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))

@@ -27,7 +27,8 @@ AWAY_S = 1.0
 CONNECTIONS_MAX = 8
 
 _SHAPE = "HEATFLEET_DB: write postgresql://user@host:port/database; what is special in a name or password is %-encoded"
-# A host that vanished without a word is noticed within half a minute at most, also while nothing is sent.
+# Who vanished without a word is noticed within half a minute, also while nothing is sent. _SESSION asks the same of
+# PostgreSQL, which holds the locks of a server until it knows that it is gone.
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": CONNECT_S,
     "keepalives_idle": 10,
@@ -38,7 +39,8 @@ _DEFAULTS: dict[str, Any] = {
     "client_encoding": "UTF8",
 }
 _SESSION = f"""SET statement_timeout = '{STATEMENT_S}s'; SET lock_timeout = '{STATEMENT_S - 1}s';
-SET idle_in_transaction_session_timeout = '60s'; SET default_transaction_isolation = 'read committed'"""
+SET idle_in_transaction_session_timeout = '60s'; SET default_transaction_isolation = 'read committed';
+SET tcp_keepalives_idle = '10s'; SET tcp_keepalives_interval = '5s'; SET tcp_keepalives_count = 3"""
 # What is answered for must survive a crash, whatever the database is set to; all other values wait for its disk.
 _DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 _WHAT_TO_DO = {

@@ -54,8 +54,8 @@ RETURNING command.sequence"""
 SEQUENCES_GIVEN = "UPDATE order_sequence SET last = %s"
 
 FAIL_UNSETTLED = """UPDATE command SET state = 'failed', settled_at_ms = %(at_ms)s
-WHERE state = 'accepted' AND CASE WHEN owner = %(owner)s THEN command_id <> ALL (%(under_way)s::text[])
-                                  ELSE owner NOT IN (SELECT owner FROM living_owner) END"""
+WHERE state = 'accepted' AND command_id <> ALL (%(under_way)s::text[])
+  AND (owner = %(owner)s OR owner NOT IN (SELECT owner FROM living_owner))"""
 
 LAST_ORDER = """SELECT * FROM command_record
 WHERE device_id = %(device_id)s AND sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1"""

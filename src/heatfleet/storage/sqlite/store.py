@@ -14,8 +14,9 @@ import apsw
 import numpy as np
 
 from heatfleet.domain.slots import DAY_MS, SLOT_MS, SLOTS_PER_HOUR, slot_of
-from heatfleet.errors import SetupError, StoreUnavailable
+from heatfleet.errors import AnotherRollup, SetupError, StoreUnavailable
 from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Patience, Rollup, StoreStatus
+from heatfleet.storage.base.oldest import Oldest
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite import devices
 from heatfleet.storage.sqlite.carried import Carried, bring_up_to_date
@@ -33,7 +34,6 @@ from heatfleet.storage.sqlite.device_figures import Life, reckon_device
 from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
 from heatfleet.storage.sqlite.main_file import expect_hold, make_main_file, setting
-from heatfleet.storage.sqlite.oldest import Oldest
 from heatfleet.storage.sqlite.reckoner import Reckoner
 from heatfleet.storage.sqlite.runs import Runs
 
@@ -112,6 +112,11 @@ class SqliteStore:
                 readings, late = readings + taken, late + taken_late
         return Rollup(now_ms, readings, late, time.monotonic() - started_s)
 
+    def as_of_ms(self) -> int:
+        """The instant of the last rollup; see ``Store.as_of_ms``."""
+        with self._reading() as connection:
+            return setting(connection, "as_of_ms")
+
     def rebuild(self, now_ms: int) -> Rollup:
         """Make all figures again, then take what the journal holds; see ``Store.rebuild``."""
         started_s = time.monotonic()
@@ -136,7 +141,7 @@ class SqliteStore:
                 held.enter_context(exclusive(self._folder / "rollup.lock", within_s=ROLLUP_WAIT_S))
             except BlockingIOError as error:
                 msg = f"another rollup ({error}) is at work on {self._path}; try again when it is done"
-                raise StoreUnavailable(msg, retry_after_s=ROLLUP_WAIT_S) from error
+                raise AnotherRollup(msg, retry_after_s=ROLLUP_WAIT_S) from error
             held.enter_context(damage_as_error(self._path))
             if self._kept_reckoner is None:
                 self._kept_reckoner = Reckoner(self._path, self._folder, self._hold_ms)

@@ -1,0 +1,2 @@
+-- What waited is among what is new.
+DELETE FROM waiting WHERE waiting.time_ms >= 0
