@@ -51,7 +51,6 @@ VENDORS = {  # A library, and the only rooms that import it.
     "google": "storage.bigquery messaging.pubsub*",
     "grpc": "storage.bigquery messaging.pubsub*",
     "psycopg": "storage.postgresql",
-    "psycopg_pool": "storage.postgresql",
     "fastapi": "api",
     "starlette": "api",
     "typer": "cli",

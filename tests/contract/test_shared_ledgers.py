@@ -124,8 +124,10 @@ def test_who_reads_on_misses_no_order(ledgers: list[Ledger]) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(follow)
-        given = at_once(6, publish)
-        done.set()
+        try:
+            given = at_once(6, publish)
+        finally:
+            done.set()
         following.result()
     sequences = [record.sequence for record in read]
     assert sorted(chain.from_iterable(given)) == sequences
@@ -150,8 +152,10 @@ def test_who_reads_on_misses_no_line_of_the_trail(ledgers: list[Ledger]) -> None
 
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(follow)
-        at_once(6, write)
-        done.set()
+        try:
+            at_once(6, write)
+        finally:
+            done.set()
         following.result()
     assert 6 * 40 == len(read)
     assert list(read) == list(ledgers[0].audit(NOW_MS))

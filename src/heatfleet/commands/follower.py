@@ -14,8 +14,8 @@ from heatfleet.storage.base import Ledger
 
 FOLLOW_S = 0.5
 """How often the ledger is asked for what other servers have published."""
-LOOK_AFTER_S = 60.0
-"""How often it is looked for orders of servers that died."""
+LOOK_AFTER_S = 5.0
+"""How often it is looked for orders that nobody will settle: of servers that died, and whose end could not be noted."""
 _PAGE = 1_000
 
 P = ParamSpec("P")

@@ -60,7 +60,7 @@ class PubSubBus:
         self._channel: grpc.aio.Channel | None = None
         self._publish: Callable[..., grpc.aio.UnaryUnaryCall] | None = None
         self._letting_go: set[asyncio.Task[None]] = set()
-        self._heard_s = 0.0
+        self._heard_s = self._connected_s = 0.0
         self._last_words = ""
         self._told_s: dict[str, float] = {}
 
@@ -87,7 +87,7 @@ class PubSubBus:
                 for _ in range(min(len(by_device), CALLS_MAX)):
                     group.create_task(carry_one_after_the_other())
         except TimeoutError:
-            if self._heard_s < began_s:
+            if max(self._heard_s, self._connected_s) < began_s:
                 # No call was answered since: the connection may be dead without anybody having said so.
                 self._let_go(grace_s=PATIENCE_S)
         self._note(answers, self._last_words if self._heard_s >= began_s else "no answer")
@@ -151,6 +151,7 @@ class PubSubBus:
         async with self._connecting:
             if self._publish is None:
                 self._channel = await open_channel(self._address)
+                self._connected_s = asyncio.get_running_loop().time()
                 self._publish = PublisherGrpcAsyncIOTransport(channel=self._channel).publish
             return self._publish
 

@@ -19,6 +19,8 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Otherwise a new channel shares the connection of one that was given up, as long as that has calls on it.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Pub/Sub takes messages of 10 MB and delivers several at once; by itself gRPC takes 4.
