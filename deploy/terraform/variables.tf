@@ -59,7 +59,7 @@ variable "servers_max" {
 variable "rollup_schedule" {
   description = "How often figures are brought up to date, as cron writes it. `heatfleet cloud cost --rollup-every` tells what it costs."
   type        = string
-  default     = "*/5 * * * *"
+  default     = "*/15 * * * *"
 }
 
 variable "database_tier" {

@@ -56,8 +56,8 @@ def test_a_day_of_the_fleet() -> None:
 
 
 def test_a_rollup_reads_the_last_hour_and_a_half_and_every_device() -> None:
-    """288 times a day, whatever is new, and each table as often as its statements say."""
-    arrivals, new = (1e9 / 86_400 * seconds for seconds in (3600 + 300 + 1800, 300))
+    """96 times a day, whatever is new, and each table as often as its statements say."""
+    arrivals, new = (1e9 / 86_400 * seconds for seconds in (3600 + 900 + 1800, 900))
     once = {
         "stamps": arrivals * 16,
         "arrival": arrivals * 82,
@@ -67,8 +67,15 @@ def test_a_rollup_reads_the_last_hour_and_a_half_and_every_device() -> None:
         "small": 10 * 2**20,
     }
 
-    expected = 288 * sum(cost.READS[table] * amount for table, amount in once.items())
+    expected = 96 * sum(cost.READS[table] * amount for table, amount in once.items())
     assert amounts(FLEET)["scanned by rollups"] == pytest.approx(expected / TIB)
+
+
+def test_late_words_read_the_days_around_them() -> None:
+    """All of yesterday and half of today on average, as often as a rollup finds a late word."""
+    assert amounts(FLEET)["scanned for late words"] == pytest.approx(96 * 1.5 * 1e9 * 66 / TIB)
+    assert amounts(replace(FLEET, late_rollups=0.25))["scanned for late words"] == pytest.approx(24 * 99e9 / TIB)
+    assert amounts(replace(FLEET, late_rollups=0))["scanned for late words"] == 0
 
 
 def test_the_least_that_is_billed() -> None:

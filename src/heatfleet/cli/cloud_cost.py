@@ -24,6 +24,9 @@ def cost(  # noqa: PLR0913  # one parameter for each option of the command
     rollup_every: Annotated[
         float, typer.Option(min=10, metavar="SECONDS", help="Time between two rollups.")
     ] = _USAGE.rollup_every_s,
+    late_rollups: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the rollups that find late words.")
+    ] = _USAGE.late_rollups,
     kept_days: Annotated[int, typer.Option(min=1, help="Days that readings are kept.")] = _USAGE.kept_days,
     readings_by: Annotated[
         Way, typer.Option(help="How messages come: over HTTP, or through Pub/Sub, pulled or pushed.")
@@ -55,6 +58,7 @@ def cost(  # noqa: PLR0913  # one parameter for each option of the command
         orders=orders_per_day,
         reports=reports_per_day,
         rollup_every_s=rollup_every,
+        late_rollups=late_rollups,
         kept_days=kept_days,
         way=readings_by,
     )

@@ -30,6 +30,8 @@ WORK_BYTES = 100
 READS = {"stamps": 2, "arrival": 1, "news": 6, "device": 8, "work": 20, "small": 20}
 """How often the statements of a rollup read: the stamps of arrivals, arrivals whole, what is new of them, all devices,
 work tables with a row for each device that spoke, and tables that do not come to the least that is billed."""
+LATE_DAYS = 1.5
+"""Late words are reckoned with what their devices said around them: all of the day before, and of today so far."""
 ORDER_BYTES = 220
 """One order: its JSON, three attributes with their names, the device as ordering key, id and time of the message."""
 MESSAGE_BYTES = 260
@@ -42,7 +44,8 @@ Way = Literal["http", "pull", "push"]
 class Usage:
     """What a fleet does. Rates are a day, ``messages`` and ``orders`` of one device, ``reports`` of all who ask.
 
-    ``way`` is how messages come: to the servers over HTTP, or through Pub/Sub, pulled or pushed.
+    ``late_rollups`` is the share of the rollups that find late words: in a large fleet hardly one does not. ``way`` is
+    how messages come: to the servers over HTTP, or through Pub/Sub, pulled or pushed.
     """
 
     devices: int
@@ -50,7 +53,8 @@ class Usage:
     readings_per_message: float = 1.0
     orders: float = 4.0
     reports: float = 1000.0
-    rollup_every_s: float = 300.0
+    rollup_every_s: float = 900.0
+    late_rollups: float = 1.0
     kept_days: int = 365
     products: int = 20
     device_id_bytes: int = 22
@@ -104,6 +108,7 @@ def reckon(usage: Usage, prices: Prices) -> list[Line]:
         *_by_pubsub(usage, messages, prices),
         Line("appended to BigQuery", readings * size["arrival"] / GIB, "GiB", prices.append_gib),
         Line("scanned by rollups", _rollups_bytes(usage, readings, size) / TIB, "TiB", prices.scan_tib),
+        Line("scanned for late words", _late_bytes(usage, day_gib * GIB) / TIB, "TiB", prices.scan_tib),
         Line("scanned by reports", usage.reports * _report_bytes(usage, size) / TIB, "TiB", prices.scan_tib),
         Line(
             f"kept, newest {recent_days} days",
@@ -149,6 +154,11 @@ def _rollups_bytes(usage: Usage, readings: float, size: dict[str, int]) -> float
     }
     once = sum(times * max(rows[table], SCAN_BYTES_MIN) for table, times in READS.items())
     return DAY_S / usage.rollup_every_s * once
+
+
+def _late_bytes(usage: Usage, day_bytes: float) -> float:
+    """What rollups read of ``reading`` in a day: the whole of its days, however few words are late."""
+    return DAY_S / usage.rollup_every_s * usage.late_rollups * max(LATE_DAYS * day_bytes, SCAN_BYTES_MIN)
 
 
 def _report_bytes(usage: Usage, size: dict[str, int]) -> float:
