@@ -24,6 +24,7 @@ Row = tuple[Any, ...]
 LEASE_LOST = "heatfleet: the lease was lost"
 _GIB = 1 << 30
 _LOOK_S = 0.5
+_ASK_S = 10
 _TYPES: Mapping[type, str] = {bool: "BOOL", int: "INT64", float: "FLOAT64", str: "STRING", datetime: "TIMESTAMP"}
 
 
@@ -36,6 +37,8 @@ class Kind(NamedTuple):
 
 
 QUESTION = Kind("question", 64, 30)
+DEVICE = Kind("device", 4096, 30)
+"""BigQuery holds a bound of bytes against whole days of readings, though of a cluster it reads, and bills, little."""
 SHORT = Kind("short-question", 16, 2)
 ROLLUP = Kind("rollup", 4096, 150)
 REBUILD = Kind("rebuild", 1 << 20, 3600)
@@ -53,6 +56,7 @@ class Queries:
     def __init__(self, client: bigquery.Client, address: Address) -> None:
         self._client = client
         self._dataset = f"{address.project}.{address.dataset}"
+        self._location: str | None = None
 
     def run(self, text: str, kind: Kind, patience: Patience | None = None, /, **values: Value | Null) -> Sequence[Row]:
         """The rows of a statement, or of the last one of a script.
@@ -73,18 +77,28 @@ class Queries:
             found = self._client.query_and_wait(
                 text,
                 job_config=config,
-                api_timeout=kind.timeout_s + 5,
-                wait_timeout=kind.timeout_s,
+                location=self._where(),
+                api_timeout=min(kind.timeout_s, _ASK_S),  # then it is waited for what is left
+                wait_timeout=max(0.0, kind.timeout_s - _ASK_S),
                 retry=retry,
                 job_retry=None,  # type: ignore[arg-type]  # a rollup is repeated as a whole
             )
             return [row.values() for row in found]
 
+    def _where(self) -> str | None:
+        """Where the dataset lies: of a script that begins with no table BigQuery might not guess it."""
+        if self._location is None:
+            retry = DEFAULT_RETRY.with_timeout(_ASK_S)
+            self._location = self._client.get_dataset(self._dataset, retry=retry, timeout=_ASK_S).location
+        return self._location
+
     def _run_while(self, patience: Patience, text: str, config: bigquery.QueryJobConfig, kind: Kind) -> Sequence[Row]:
         patience.check()
         retry = DEFAULT_RETRY.with_timeout(kind.timeout_s)
         until_s = time.monotonic() + kind.timeout_s
-        job = self._client.query(text, job_config=config, retry=retry, job_retry=None, timeout=kind.timeout_s)
+        job = self._client.query(
+            text, job_config=config, location=self._where(), retry=retry, job_retry=None, timeout=kind.timeout_s
+        )
         try:
             while True:
                 try:

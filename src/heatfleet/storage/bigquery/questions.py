@@ -11,7 +11,7 @@ from heatfleet.domain.slots import DAY_MS, HOUR_MS, SLOT_MS, SLOTS_PER_DAY, SLOT
 from heatfleet.errors import StoreUnavailable
 from heatfleet.storage.base import DeviceFilter, DevicePage, DeviceState, Figures, Patience
 from heatfleet.storage.bigquery.head import Head
-from heatfleet.storage.bigquery.queries import QUESTION, SHORT, Null, Queries, Row
+from heatfleet.storage.bigquery.queries import DEVICE, QUESTION, SHORT, Null, Queries, Row
 from heatfleet.storage.bigquery.statements import statement, together
 
 LAST_SLOT = (1 << 62) // SLOT_MS
@@ -61,7 +61,7 @@ def device_figures(
     power_w, temperature_c = (Null("FLOAT64") if value is None else float(value) for value in values)
     packed = queries.run(
         together("device_figures", **_DEVICE_FIGURES),
-        QUESTION,
+        DEVICE,
         patience,
         device_id=device_id,
         product_id=product_id or "",
@@ -90,7 +90,7 @@ def _values_before(
         from_ms = max(since_ms - back_ms, first_ms, kept_from_ms)
         if missing and from_ms < until_ms:
             asked = {"since_ms": from_ms, "until_ms": until_ms}
-            rows = queries.run(statement("device_values"), QUESTION, patience, device_id=device[0], **asked)
+            rows = queries.run(statement("device_values"), DEVICE, patience, device_id=device[0], **asked)
             values |= {code: value for code, value in rows if code in missing}
             missing -= set(values)
             until_ms = from_ms

@@ -26,7 +26,8 @@ LATEST = timedelta(hours=1)
 SWEEP_AFTER = timedelta(days=3)
 SWEEP_KEEPS = timedelta(days=2)
 """Appends that were taken go day by day, after a look at all that are there: a server's clock may have been wrong."""
-LEASE_S = 180
+LEASE_S = 900
+"""As long as the queries of a pass may take together; each pass renews it."""
 LEASE_REBUILD_S = 2 * 3600
 BACK_MS = (0, 30 * DAY_MS)
 """How long before the day before late words is looked for values that held then; beyond, in all that is kept."""
@@ -34,6 +35,8 @@ AHEAD_MS = (3 * DAY_MS, 33 * DAY_MS)
 """How long after late words is looked for where nothing differs any more; beyond, up to the last word."""
 DAYS_APART = 4
 PASSES_MAX = 8
+DAYS_MAX = 2000
+"""Days that a pass takes in: BigQuery lets a statement change 4,000 partitions."""
 
 _WORK = ("batch", "news", "touched", "old", "reach", "piece", "change", "state")
 _TAIL = {"point": "tail_point", "bound": "tail_bound", "piece": "piece", "change": "change"}
@@ -184,12 +187,18 @@ class Reckoner:
 
 
 def parts(kept_from_ms: int, days: Sequence[Row], as_of_ms: int) -> Iterator[tuple[int, int]]:
-    """The time to take in as stretches, so that late words of times far apart do not have all between them read."""
-    changing = [day for day, _, _, changed in days if changed and day >= kept_from_ms // DAY_MS]
+    """The time to take in as stretches, so that late words of times far apart do not have all between them read.
+
+    Nor does one stretch take in more days than BigQuery changes at a time.
+    """
+    kept = [(day, changed) for day, _, _, changed in days if day >= kept_from_ms // DAY_MS]
+    changing = [day for day, changed in kept if changed]
     gaps = [(later - day, day) for day, later in pairwise(changing)]
     widest = sorted(gaps, reverse=True)[: PASSES_MAX - 1]
     from_ms = kept_from_ms
-    for day in sorted(day for gap, day in widest if gap >= DAYS_APART):
+    apart = {day for gap, day in widest if gap >= DAYS_APART}
+    full = {day for day, _ in kept[DAYS_MAX - 1 :: DAYS_MAX]}
+    for day in sorted(apart | full):
         yield from_ms, (day + 1) * DAY_MS
         from_ms = (day + 1) * DAY_MS
     yield from_ms, as_of_ms

@@ -5,13 +5,14 @@ Any number of servers may append to one dataset; one rollup at a time is at work
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
 from typing import Generic, TypeVar
 
 from google.api_core.exceptions import NotFound
 
-from heatfleet.errors import SetupError, StoreUnavailable
+from heatfleet.errors import AnotherRollup, SetupError, StoreUnavailable
 from heatfleet.storage.base import Ages, DeviceFilter, DevicePage, DeviceState, Figures, Patience, Rollup, StoreStatus
 from heatfleet.storage.base.oldest import Oldest
 from heatfleet.storage.bigquery import questions
@@ -51,6 +52,7 @@ class BigQueryStore:
         self._products = questions.Products(self._queries)
         self._known_head = Lately(self._head)
         self._known_waiting = Lately(self._waiting_since)
+        self._waiting = Waiting()
         self._oldest = Oldest(ages.retention_days if ages else 0, lambda: self._known_head().kept_from_ms)
         try:
             if writable:
@@ -74,7 +76,7 @@ class BigQueryStore:
         if self._appender is None:
             raise SetupError("this store was opened for reading only")
         self._appender.append(blocks, received_ms)
-        self._known_waiting.forget()
+        self._waiting.appended(received_ms)
 
     @property
     def set_aside(self) -> int:
@@ -83,7 +85,7 @@ class BigQueryStore:
 
     def rollup(self, now_ms: int) -> Rollup:
         """Bring the figures up to date; see ``Store.rollup``."""
-        with Reckoner(self._queries, self._hold_ms) as reckoner:
+        with self._reckoner() as reckoner:
             done = reckoner.rollup(now_ms)
         self._forget()
         return done
@@ -91,7 +93,7 @@ class BigQueryStore:
     def rebuild(self, now_ms: int) -> Rollup:
         """Make all figures again, then take what was appended; see ``Store.rebuild``."""
         started_s = time.monotonic()
-        with Reckoner(self._queries, self._hold_ms, rebuilding=True) as reckoner:
+        with self._reckoner(rebuilding=True) as reckoner:
             readings = reckoner.rebuild(now_ms)
             done = reckoner.rollup(now_ms)
         self._forget()
@@ -99,11 +101,12 @@ class BigQueryStore:
 
     def make_room(self) -> bool:
         """Remove what is old enough; see ``Store.make_room``."""
-        if self._known_head().retention_days:
-            with Reckoner(self._queries, self._hold_ms) as reckoner:
-                make_room(reckoner)
-            self._forget()
-        return False
+        if not self._known_head().retention_days:
+            return False
+        with self._reckoner() as reckoner:
+            is_more = make_room(reckoner)
+        self._forget()
+        return is_more
 
     def oldest_ms(self, now_ms: int) -> int:
         """Before which readings are refused; see ``Store.oldest_ms``."""
@@ -154,9 +157,9 @@ class BigQueryStore:
         return self._products.of(device_ids)
 
     def status(self, now_ms: int) -> StoreStatus:
-        """How far the figures had come some seconds ago; see ``Store.status``."""
+        """How far the figures had come some seconds ago, of what this server appended; see ``Store.status``."""
         head = self._known_head()
-        since_ms = self._known_waiting()
+        since_ms = self._waiting.since_ms(head) if self._appender is not None else self._known_waiting()
         lag_ms = 0 if since_ms is None else max(0, now_ms - since_ms)
         return StoreStatus(head.as_of_ms, lag_ms, head.devices, head.kept_from_ms)
 
@@ -177,6 +180,13 @@ class BigQueryStore:
     def _head(self) -> Head:
         return read_head(self._client, self._address)
 
+    def _reckoner(self, *, rebuilding: bool = False) -> Reckoner:
+        """One who may reckon, if nobody is at work: asking for the lease in vain could break their transaction off."""
+        head = self._head()
+        if head.lease_until > datetime.now(UTC):
+            raise AnotherRollup("another rollup is at work; try again when it is done", retry_after_s=30)
+        return Reckoner(self._queries, self._hold_ms, rebuilding=rebuilding)
+
     def _waiting_since(self) -> int | None:
         [(since,)] = self._queries.run(statement("waiting_since"), QUESTION, after=untaken_after(self._known_head()))
         return None if since is None else milliseconds(since)
@@ -184,6 +194,30 @@ class BigQueryStore:
     def _forget(self) -> None:
         self._known_head.forget()
         self._known_waiting.forget()
+
+
+class Waiting:
+    """Since when what this server appended waits for a rollup. To ask BigQuery is to read hours of appends."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._oldest_ms: int | None = None
+        self._newest_ms = 0
+
+    def appended(self, received_ms: int) -> None:
+        """Something was appended that was received then."""
+        with self._lock:
+            self._oldest_ms = received_ms if self._oldest_ms is None else self._oldest_ms
+            self._newest_ms = max(self._newest_ms, received_ms)
+
+    def since_ms(self, head: Head) -> int | None:
+        """When the oldest of it came, ``None`` if all was taken."""
+        taken_until_ms = milliseconds(head.taken_until)
+        with self._lock:
+            if self._oldest_ms is None or self._newest_ms <= taken_until_ms:
+                self._oldest_ms = None
+                return None
+            return max(self._oldest_ms, taken_until_ms)
 
 
 class Lately(Generic[T]):

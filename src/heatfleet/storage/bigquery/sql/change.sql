@@ -13,15 +13,20 @@ known AS (
   WHERE share.known_ms > 0
   GROUP BY share.sign, share.device_id, share.product_id, share.slot
 ),
-step AS (
+near AS (
   SELECT
     known.sign, known.product_id, known.slot, bound.clip_slot,
-    COALESCE(
-      LAG(known.slot) OVER (PARTITION BY known.sign, known.device_id, known.product_id ORDER BY known.slot),
-      CASE known.product_id WHEN '' THEN bound.known_slot WHEN bound.product_id THEN bound.known_product_slot END
-    ) AS previous_slot
+    LAG(known.slot) OVER (PARTITION BY known.sign, known.device_id, known.product_id ORDER BY known.slot) AS read_slot,
+    CASE known.product_id WHEN '' THEN bound.known_slot WHEN bound.product_id THEN bound.known_product_slot END
+      AS bound_slot
   FROM known
   LEFT JOIN work_bound AS bound ON bound.device_id = known.device_id
+),
+step AS (
+  SELECT
+    near.sign, near.product_id, near.slot, near.clip_slot,
+    GREATEST(COALESCE(near.read_slot, near.bound_slot), COALESCE(near.bound_slot, near.read_slot)) AS previous_slot
+  FROM near
 ),
 cover AS (
   SELECT step.sign, step.product_id, width, covered
