@@ -11,10 +11,13 @@ resource "google_service_account" "parts" {
   }
   account_id   = "heatfleet-${each.key}"
   display_name = "Heatfleet: ${each.value}"
+  depends_on   = [google_project_service.apis]
 }
 
 locals {
-  member       = { for part, account in google_service_account.parts : part => account.member }
+  member = { for part, account in google_service_account.parts : part => account.member }
+  # There once `gcloud beta services identity create --service pubsub.googleapis.com` ran: Terraform has that in its beta
+  # provider alone, and a second provider for one account is too much.
   pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
@@ -121,12 +124,11 @@ resource "google_pubsub_subscription_iam_member" "pubsub_readings" {
   member       = local.pubsub_agent
 }
 
-# Who calls a server shows a key of Heatfleet's, or as Pub/Sub a token of the account push.
-resource "google_cloud_run_v2_service_iam_member" "everybody" {
-  name     = google_cloud_run_v2_service.heatfleet.name
-  location = var.region
-  role     = "roles/run.invoker"
-  member   = "allUsers"
+# Google gives it by itself in projects that were made after April 2021.
+resource "google_service_account_iam_member" "pubsub_push_tokens" {
+  service_account_id = google_service_account.parts["push"].name
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = local.pubsub_agent
 }
 
 resource "google_cloud_run_v2_job_iam_member" "scheduler_rollup" {

@@ -1,6 +1,6 @@
 output "url" {
-  description = "Where the servers are reached."
-  value       = "https://${local.host}"
+  description = "Where the servers are reached, once they are."
+  value       = var.serve ? "https://${local.host}" : null
 }
 
 output "gateway_subscription" {

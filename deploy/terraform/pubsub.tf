@@ -52,7 +52,7 @@ resource "google_pubsub_subscription" "readings" {
     maximum_backoff = "600s"
   }
   dynamic "push_config" {
-    for_each = var.push_readings ? [local.push_url] : []
+    for_each = var.serve && var.push_readings ? [local.push_url] : []
     content {
       push_endpoint = push_config.value
       oidc_token {

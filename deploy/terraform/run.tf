@@ -1,9 +1,15 @@
+# A service whose first start fails is there, but not for Terraform, which then stumbles over it: so it comes second.
 resource "google_cloud_run_v2_service" "heatfleet" {
+  count = var.serve ? 1 : 0
+
   name                = "heatfleet"
   location            = var.region
-  ingress             = "INGRESS_TRAFFIC_ALL" # every request needs a key
+  ingress             = "INGRESS_TRAFFIC_ALL"
   deletion_protection = false
   depends_on          = [google_secret_manager_secret_version.database_url]
+  # Every request needs a key of Heatfleet's, or from Pub/Sub a token of the account push, which the server verifies.
+  # Cloud Run would check Google's tokens itself, and may replace their signature as it hands them on.
+  invoker_iam_disabled = true
 
   template {
     service_account                  = google_service_account.parts["server"].email
@@ -92,6 +98,7 @@ resource "google_cloud_run_v2_job" "rollup" {
   name                = "heatfleet-rollup"
   location            = var.region
   deletion_protection = false
+  depends_on          = [google_project_service.apis]
 
   template {
     task_count  = 1
@@ -129,6 +136,7 @@ resource "google_cloud_run_v2_job" "init" {
   name                = "heatfleet-init"
   location            = var.region
   deletion_protection = false
+  depends_on          = [google_project_service.apis]
 
   template {
     template {
@@ -148,6 +156,8 @@ resource "google_cloud_run_v2_job" "init" {
 }
 
 resource "google_cloud_scheduler_job" "rollup" {
+  count = var.serve ? 1 : 0
+
   name             = "heatfleet-rollup"
   region           = var.region
   schedule         = var.rollup_schedule

@@ -19,6 +19,12 @@ variable "image" {
   type        = string
 }
 
+variable "serve" {
+  description = "Whether servers run and the rollup is scheduled. Both need tables, and servers a first key: false until there are."
+  type        = bool
+  default     = true
+}
+
 variable "database_password" {
   description = "Password of the PostgreSQL user, letters and digits. It goes to Cloud SQL and Secret Manager, not into the state."
   type        = string

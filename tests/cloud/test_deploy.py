@@ -23,7 +23,7 @@ from tests.serving import clean_environment
 ROOT = Path(__file__).parents[2]
 CLOUD_RUN, TERRAFORM = ROOT / "deploy/cloud-run", ROOT / "deploy/terraform"
 FILES = [ROOT / "Dockerfile", ROOT / "compose.yaml", *CLOUD_RUN.glob("*.yaml"), *TERRAFORM.glob("*.tf")]
-DATA_ROLES = re.compile(r'"(roles/(?:bigquery|pubsub)\.\w+)"')
+DATA_ROLES = re.compile(r'"(roles/(?:bigquery|iam|pubsub)\.\w+)"')
 
 
 def manifest(name: str) -> Any:
@@ -109,7 +109,8 @@ def test_roles_are_the_same_everywhere() -> None:
     needed = {(who.get(need.who, need.who), need.role) for need in cloud.NEEDS}
     listed = Page("docs/howto/google-cloud.md").rows("The least roles")
 
-    assert needed - given == {("init", "roles/pubsub.editor")}, "topics are Terraform's own"
+    theirs = {("init", "roles/pubsub.editor"), ("init", "roles/iam.serviceAccountUser")}
+    assert needed - given == theirs, "topics and subscriptions are Terraform's own"
     assert given <= needed
     assert [row[:3] for row in listed] == [[need.who, need.role, need.on] for need in cloud.NEEDS]
 
@@ -117,10 +118,34 @@ def test_roles_are_the_same_everywhere() -> None:
 def test_roles_are_given_to_whom_they_are_named_for() -> None:
     """The name of a resource says which part gets the role; a slip of the pen would give another one too much."""
     for name, body in resources().items():
-        if "_iam_member." in name and "everybody" not in name:
+        if "_iam_member." in name:
             part = name.rpartition(".")[2].partition("_")[0]
             whom = "local.pubsub_agent" if part == "pubsub" else f"local.member.{part}"
             assert re.search(rf"member += {re.escape(whom)}$", body, re.MULTILINE), name
+
+
+def test_who_may_not_name_an_account_is_told_the_role() -> None:
+    """A push subscription names an account, which Google allows to those who may act as it."""
+    said = "Permission 'iam.serviceAccounts.actAs' denied on service account heatfleet-push@p.iam.gserviceaccount.com"
+
+    assert "roles/iam.serviceAccountUser has it" in cloud.explain(said, doing="x", likely="pubsub.subscriptions.create")
+
+
+def test_nothing_is_served_before_there_are_tables_and_a_key() -> None:
+    """With ``serve=false`` Terraform makes no server, nothing that needs one and no schedule; so the page begins."""
+    made = resources() | dict(re.findall(r'^(output "\w+") \{\n(.*?)^\}', terraform(), re.MULTILINE | re.DOTALL))
+    second = {name for name, body in made.items() if "  count = var.serve ? 1 : 0\n" in body}
+    needing = re.compile(r"google_cloud_run_v2_service\.|google_cloud_scheduler_job\.|local\.(host|push_url)")
+    first = [line for name in made.keys() - second for line in made[name].splitlines() if needing.search(line)]
+    page = Page("docs/howto/google-cloud.md").text
+    steps = ("docker push", "apply -var serve=false", "execute heatfleet-init", "keys create", "$ terraform apply\n")
+    places = [page.find(step) for step in steps]
+
+    assert second == {"google_cloud_run_v2_service.heatfleet", "google_cloud_scheduler_job.rollup"}
+    assert len(first) == 2  # where servers are reached, and where readings are pushed
+    assert all("var.serve " in line for line in first), first
+    assert -1 not in places
+    assert places == sorted(places)
 
 
 def test_topics_are_as_cloud_init_makes_them() -> None:

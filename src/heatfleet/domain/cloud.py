@@ -81,9 +81,23 @@ NEEDS: tuple[Need, ...] = (
     Need("cloud init", "roles/bigquery.dataEditor", "project", _MAKE_TABLES, "makes the dataset and its tables"),
     Need("cloud init", "roles/bigquery.jobUser", "project", (JOB_PERMISSION,), "makes tables by SQL"),
     Need("cloud init", "roles/pubsub.editor", "project", _MAKE_TOPICS, "makes topics and subscriptions"),
+    Need(
+        "cloud init",
+        "roles/iam.serviceAccountUser",
+        "push account",
+        ("iam.serviceAccounts.actAs",),
+        "names it in a subscription; only for pushes",
+    ),
     Need("Pub/Sub itself", "roles/pubsub.publisher", "dead-letter topic", ("pubsub.topics.publish",), "dead letters"),
     Need(
         "Pub/Sub itself", "roles/pubsub.subscriber", "readings subscription", (SUBSCRIPTION_PERMISSION,), "dead letters"
+    ),
+    Need(
+        "Pub/Sub itself",
+        "roles/iam.serviceAccountTokenCreator",
+        "push account",
+        ("iam.serviceAccounts.getOpenIdToken",),
+        "signs pushes; projects made after April 2021 have it",
     ),
 )
 
@@ -114,7 +128,7 @@ class Topics(NamedTuple):
     push_account: str = ""
 
 
-_PERMISSION = re.compile(r"\b(bigquery|pubsub)\.[a-zA-Z]+\.[a-zA-Z]+\b")
+_PERMISSION = re.compile(r"\b(bigquery|iam|pubsub)\.[a-zA-Z]+\.[a-zA-Z]+\b")
 _API_OFF = re.compile(r"has not been used in project|SERVICE_DISABLED|accessNotConfigured", re.IGNORECASE)
 _BILLING = re.compile(r"billing", re.IGNORECASE)
 
