@@ -60,6 +60,7 @@ def test_every_path_is_documented(document: dict[str, Any]) -> None:
     """The documented paths are the ones there are for programs."""
     assert {
         "/message",
+        "/pubsub/push",
         "/report",
         "/report/power",
         "/report/temperature",

@@ -107,7 +107,7 @@ async def test_what_a_subscriber_of_pubsub_gets(pubsub_server: PubSubServer) -> 
         heard.wait_for({order.command_id for order in orders})
     await bus.close()
 
-    first = pubsub_server.published(names.topic)[0]
+    first = next(one for one in pubsub_server.published(names.topic) if one.attributes["command_id"] == "c0")
     assert {"devId": "d0", "switch": True} == json.loads(first.data)
     assert first.attributes == {
         "command_id": "c0",

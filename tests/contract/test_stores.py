@@ -138,6 +138,22 @@ def test_a_device_comes_back_as_another_product(store: Store) -> None:
         assert defined(said + back, NOW_MS, product_id=product) == told(store.figures(product_id=product))
 
 
+def test_a_device_comes_back_a_day_later_as_another_product(store: Store) -> None:
+    """What was known before its last word still counts in the day after it, though it is not looked at again."""
+    said = [
+        Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0),
+        Reading("a", "p", POWER, MIDNIGHT_MS + 3 * SLOT_MS, 500.0),
+    ]
+    append(store, said)
+    store.rollup(MIDNIGHT_MS + 4 * SLOT_MS)
+    back = [Reading("a", "q", POWER, MIDNIGHT_MS + 25 * HOUR_MS + 40 * 60_000, 700.0)]
+    append(store, back)
+    store.rollup(NOW_MS)
+
+    for product in (None, "p", "q"):
+        assert defined(said + back, NOW_MS, product_id=product) == told(store.figures(product_id=product))
+
+
 def test_coverage_of_the_open_hour_is_counted_to_its_end(store: Store) -> None:
     """The slots up to the end of the hour that now lies in say how many devices that hour's coverage is of."""
     append(store, [Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0)])

@@ -24,9 +24,7 @@ def cost(  # noqa: PLR0913  # one parameter for each option of the command
     rollup_every: Annotated[
         float, typer.Option(min=10, metavar="SECONDS", help="Time between two rollups.")
     ] = _USAGE.rollup_every_s,
-    late_rollups: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the rollups that find late words.")
-    ] = _USAGE.late_rollups,
+    late_rollups: Annotated[float, typer.Option(min=0, max=1, help="Share of them that find late words.")] = 1.0,
     kept_days: Annotated[int, typer.Option(min=1, help="Days that readings are kept.")] = _USAGE.kept_days,
     readings_by: Annotated[
         Way, typer.Option(help="How messages come: over HTTP, or through Pub/Sub, pulled or pushed.")
