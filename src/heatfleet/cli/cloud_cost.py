@@ -67,18 +67,17 @@ def cost(  # noqa: PLR0913  # one parameter for each option of the command
         scan_tib=price_scan_tib,
         pubsub_tib=price_pubsub_tib,
     )
-    lines = reckon(usage, prices)
+    _show(reckon(usage, prices), as_json=as_json)
+
+
+def _show(lines: list[Line], *, as_json: bool) -> None:
+    from rich.table import Table
+
     day = sum(line.cost for line in lines)
     if as_json:
         told = [line._asdict() | {"cost_per_day": line.cost} for line in lines]
         print_json({"lines": told, "cost_per_day": day, "cost_per_month": day * MONTH_DAYS})
         return
-    _show(lines, day)
-
-
-def _show(lines: list[Line], day: float) -> None:
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
     table.add_column("what", footer="together", no_wrap=True)
     for heading, footer in (("a day", ""), ("unit", ""), ("price", ""), ("cost", f"{day:,.2f}")):
