@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import Connection as PgConnection
@@ -191,9 +190,19 @@ def _parts(url: str) -> dict[str, Any]:
         given = conninfo_to_dict(url)
     except psycopg.Error:  # its words repeat what was given, which may be the password
         raise SetupError(_SHAPE) from None
-    if not given.get("dbname") or urlsplit(url).scheme != "postgresql":
+    if not given.get("dbname") or not url.startswith("postgresql://") or _is_torn(given):
         raise SetupError(_SHAPE)
     return given
+
+
+def _is_torn(given: dict[str, Any]) -> bool:
+    """Whether a password that is not %-encoded was cut at its ``/`` or ``@``: a piece of it would be shown to people."""
+    hosts, ports = (str(given.get(name) or "").split(",") for name in ("host", "port"))
+    return (
+        "@" in given["dbname"]
+        or any("@" in host[1:] for host in hosts)  # a socket's name may begin with it
+        or any(port and not port.isdecimal() for port in ports)
+    )
 
 
 def _where(given: dict[str, Any]) -> str:
