@@ -4,13 +4,16 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.bigquery.address import Address
-from heatfleet.storage.bigquery.queries import errors_as_ours
+from heatfleet.storage.bigquery.queries import Kind, errors_as_ours
 
 VERSION = 1
 """Of the tables, as ``schema/*.sql`` makes them."""
+LOOK = Kind("look", 0, 5)
+"""Probes wait for it, and others behind them: the client by itself would try for ten minutes."""
 _TYPES = dict.fromkeys(("taken_until", "swept_until", "lease_until"), "TIMESTAMP") | {"lease_holder": "STRING"}
 
 
@@ -36,8 +39,10 @@ def read_head(client: bigquery.Client, address: Address) -> Head:
     """
     table = bigquery.TableReference.from_string(f"{address.project}.{address.dataset}.head")
     fields = [bigquery.SchemaField(name, _TYPES.get(name, "INT64")) for name in Head._fields]
-    with errors_as_ours():
-        rows = [Head(*row.values()) for row in client.list_rows(table, selected_fields=fields, timeout=10)]
+    retry = DEFAULT_RETRY.with_timeout(LOOK.timeout_s)
+    with errors_as_ours(LOOK):
+        found = client.list_rows(table, selected_fields=fields, timeout=LOOK.timeout_s, retry=retry)
+        rows = [Head(*row.values()) for row in found]
     if not rows:
         raise StoreUnavailable("the store in BigQuery is not ready; run `heatfleet cloud init`", retry_after_s=30)
     head = rows[0]
