@@ -21,6 +21,8 @@ STATEMENT_S = 5
 """How long PostgreSQL may work at one statement, waits for locks included."""
 ANSWER_S = 10.0
 """How long we wait for its answer: longer than it may work, so a server that says nothing hangs."""
+STILL_S = 5
+"""How long a server may stand still in the midst of a transaction: the orders of all others wait for its locks."""
 AWAY_S = 1.0
 """For so long after it could not be reached nobody tries: callers would wait for it, one after the other."""
 CONNECTIONS_MAX = 8
@@ -38,7 +40,7 @@ _DEFAULTS: dict[str, Any] = {
     "client_encoding": "UTF8",
 }
 _SESSION = f"""SET statement_timeout = '{STATEMENT_S}s'; SET lock_timeout = '{STATEMENT_S - 1}s';
-SET idle_in_transaction_session_timeout = '60s'; SET default_transaction_isolation = 'read committed';
+SET idle_in_transaction_session_timeout = '{STILL_S}s'; SET default_transaction_isolation = 'read committed';
 SET tcp_keepalives_idle = '10s'; SET tcp_keepalives_interval = '5s'; SET tcp_keepalives_count = 3"""
 # What is answered for must survive a crash, whatever the database is set to; all other values wait for its disk.
 _DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
