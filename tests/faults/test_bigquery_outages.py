@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -196,6 +197,29 @@ def test_a_probe_does_not_wait_for_bigquery(fault: Fault, serve: Serve, faulty_b
     assert time.monotonic() - began_s < 15
     assert "BigQuery" in ready.text
     assert 200 == server.post(message("d1")).status_code
+
+
+def test_many_who_wait_for_bigquery_hold_up_nobody_else(serve: Serve, faulty_bigquery: FaultyBigQuery) -> None:
+    """Neither orders, which do without what BigQuery knows of their devices, nor probes behind questions."""
+    server = serve()
+    faulty_bigquery.rest.switch.set(Silence())
+    with ThreadPoolExecutor(75) as callers:
+        began_s = time.monotonic()
+        orders = [
+            callers.submit(server.client.post, "/send", json={"device_id": f"d{number}", "switch": True})
+            for number in range(30)
+        ]
+        assert {200} == {one.result().status_code for one in orders}
+        assert time.monotonic() - began_s < 15
+
+        for number in range(45):
+            callers.submit(server.client.get, f"/devices/d{number}")
+        while faulty_bigquery.rest.switch.met < 40:
+            time.sleep(0.01)
+        began_s = time.monotonic()
+        assert 503 == server.client.get("/readyz").status_code
+        assert time.monotonic() - began_s < 15
+        faulty_bigquery.rest.switch.clear()
 
 
 def test_a_poison_message_is_accepted_and_set_aside(
