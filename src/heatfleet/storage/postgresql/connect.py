@@ -192,16 +192,16 @@ def _parts(url: str) -> dict[str, Any]:
         given = conninfo_to_dict(url)
     except psycopg.Error:  # its words repeat what was given, which may be the password
         raise SetupError(_SHAPE) from None
-    if not given.get("dbname") or not url.startswith("postgresql://") or _is_torn(given):
+    if not given.get("dbname") or not url.startswith("postgresql://") or _is_torn(url, given):
         raise SetupError(_SHAPE)
     return given
 
 
-def _is_torn(given: dict[str, Any]) -> bool:
+def _is_torn(url: str, given: dict[str, Any]) -> bool:
     """Whether a password that is not %-encoded was cut at its ``/`` or ``@``: a piece of it would be shown to people."""
     hosts, ports = (str(given.get(name) or "").split(",") for name in ("host", "port"))
     return (
-        "@" in given["dbname"]
+        "@" in url.partition("?")[0].removeprefix("postgresql://").partition("/")[2]
         or any("@" in host[1:] for host in hosts)  # a socket's name may begin with it
         or any(port and not port.isdecimal() for port in ports)
     )
