@@ -8,6 +8,8 @@ from heatfleet.domain.local_time import find_zone
 
 _matches_host_name = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?").fullmatch
 _finds_password = re.compile(r"(?<=://)([^:@/?]*):.*@", re.DOTALL)
+_finds_password_alone = re.compile(r"(?<=://)([^:@/?,\[]+):(?=\d*[^\d/?,])[^/?]*")
+"""Where the host was forgotten: what is no port."""
 
 
 def host(value: str) -> str:
@@ -59,5 +61,6 @@ def database(value: str) -> str:
 
 def without_password(url: str) -> str:
     """A URL of which nothing is secret: without its password and its parameters, among which there may be one."""
-    shown, mark, _ = _finds_password.sub(r"\1:…@", url).partition("?")
+    hidden, times = _finds_password.subn(r"\1:…@", url)
+    shown, mark, _ = (hidden if times else _finds_password_alone.sub(r"\1:…", url)).partition("?")
     return f"{shown}{mark and '?…'}"

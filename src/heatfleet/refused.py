@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,11 +51,20 @@ class RefusedFile:
             raise StoreUnavailable(f"{self._path} cannot be written: {error.strerror}") from error
 
     def _append(self, text: bytes) -> None:
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        """Add whole lines or nothing: a piece that a full disk took would spoil the line that is written after it."""
+        file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            while text:
-                text = text[os.write(file, text) :]
-            os.fsync(file)
+            fcntl.flock(file, fcntl.LOCK_EX)  # consumers may share the file
+            size = os.fstat(file).st_size
+            if text and size and os.pread(file, 1, size - 1) != b"\n":
+                text = b"\n" + text  # after a crash in the midst of a line
+            try:
+                while text:
+                    text = text[os.write(file, text) :]
+                os.fsync(file)
+            except OSError:
+                os.ftruncate(file, size)
+                raise
         finally:
             os.close(file)
 

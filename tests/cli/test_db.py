@@ -99,6 +99,15 @@ def test_store_that_is_none_says_which_exist(url: str, run: Run) -> None:
     assert "sqlite:///" in refused.err
 
 
+def test_init_calls_nothing_ready_that_it_did_not_see(run: Run) -> None:
+    """A server starts while BigQuery is away; who makes things ready is told that it is."""
+    refused = run("db", "init", "--store", "bigquery://project/dataset?rest=127.0.0.1:1&grpc=127.0.0.1:1")
+
+    assert refused.code == ExitCode.TRY_AGAIN
+    assert "BigQuery did not answer" in refused.err
+    assert "ready" not in refused.out
+
+
 def test_rollup_tells_what_it_did(run: Run) -> None:
     """Readings taken once are not taken again."""
     run("db", "init")

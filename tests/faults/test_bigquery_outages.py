@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from grpc import StatusCode
 
 from heatfleet.domain.messages import POWER, Reading
 from heatfleet.storage import open_store
+from heatfleet.storage.bigquery.store import FRESH_S
 from tests.arrivals import NOW_MS, Arrivals
-from tests.bigquery_server.faults import AnswerLost, Fault, Poison, Refused, Reset, Silence
+from tests.bigquery_server.faults import AnswerLost, Fault, HttpError, Poison, Refused, Reset, Silence
 from tests.bigquery_server.running import FaultyBigQuery
 from tests.figures import Figure
 from tests.oracle import defined, told
@@ -179,6 +181,45 @@ def test_the_server_says_what_is_wrong(serve: Serve, faulty_bigquery: FaultyBigQ
 
     assert 200 == server.post(message("d1")).status_code
     assert 200 == server.client.get("/readyz").status_code
+
+
+@pytest.mark.parametrize("fault", [Silence(), HttpError()])
+def test_a_probe_does_not_wait_for_bigquery(fault: Fault, serve: Serve, faulty_bigquery: FaultyBigQuery) -> None:
+    """However long queries go unanswered, /readyz says so within seconds, and readings are taken all the while."""
+    server = serve()
+    faulty_bigquery.rest.switch.set(fault)
+    time.sleep(FRESH_S)
+    began_s = time.monotonic()
+
+    ready = server.client.get("/readyz")
+
+    assert 503 == ready.status_code
+    assert time.monotonic() - began_s < 15
+    assert "BigQuery" in ready.text
+    assert 200 == server.post(message("d1")).status_code
+
+
+def test_many_who_wait_for_bigquery_hold_up_nobody_else(serve: Serve, faulty_bigquery: FaultyBigQuery) -> None:
+    """Neither orders, which do without what BigQuery knows of their devices, nor probes behind questions."""
+    server = serve()
+    faulty_bigquery.rest.switch.set(Silence())
+    with ThreadPoolExecutor(75) as callers:
+        began_s = time.monotonic()
+        orders = [
+            callers.submit(server.client.post, "/send", json={"device_id": f"d{number}", "switch": True})
+            for number in range(30)
+        ]
+        assert {200} == {one.result().status_code for one in orders}
+        assert time.monotonic() - began_s < 15
+
+        for number in range(45):
+            callers.submit(server.client.get, f"/devices/d{number}")
+        while faulty_bigquery.rest.switch.met < 40:
+            time.sleep(0.01)
+        began_s = time.monotonic()
+        assert 503 == server.client.get("/readyz").status_code
+        assert time.monotonic() - began_s < 15
+        faulty_bigquery.rest.switch.clear()
 
 
 def test_a_poison_message_is_accepted_and_set_aside(

@@ -59,6 +59,10 @@ def test_a_password_opens(url: str) -> None:
         "postgresql://u:s3cret@h/",
         "postgresql://u:s3cret@h/d?s3cret=1",
         "postgresql://u:s3cret%@h/d",
+        "postgresql://u:s3cret/1@h/d",
+        "postgresql://u:1/s3cret@h/d",
+        "postgresql://u:1@s3cret@h/d",
+        "postgresql://u:s3cret/d",
         "postgresql:s3cret",
     ],
 )

@@ -1,5 +1,7 @@
 """How the server is: alive, ready, and in numbers."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from fastapi import APIRouter
@@ -13,6 +15,8 @@ from heatfleet.errors import Refused
 from heatfleet.wiring import Services
 
 router = APIRouter(tags=["health"], route_class=opens_to(None))
+_probes = ThreadPoolExecutor(2, thread_name_prefix="heatfleet-probe")
+"""Threads of their own: all those of other requests may wait for a store that does not answer."""
 metrics_router = APIRouter(tags=["health"], route_class=opens_to("metrics"))
 
 
@@ -29,7 +33,7 @@ async def livez() -> Liveness:
     summary="Will requests be served?",
     responses={503: {"model": Readiness, "description": "Not now; the reasons say why"}},
 )
-def readyz(request: Request, response: Response) -> Readiness:
+async def readyz(request: Request, response: Response) -> Readiness:
     """Ready when the store answers and the writer takes readings and wrote the last ones; otherwise 503, and why.
 
     That the bus did not take the last orders is told among the reasons, and readings are taken all the same: 503 would
@@ -38,7 +42,7 @@ def readyz(request: Request, response: Response) -> Readiness:
     services: Services = request.state.services
     refusals = [services.ingest.refusal() or services.ingest.trouble, services.access.trouble]
     try:
-        services.store.check()
+        await asyncio.get_running_loop().run_in_executor(_probes, services.store.check)
     except Refused as error:
         refusals.append(error)
     reasons = []

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote, urlsplit
@@ -53,7 +54,8 @@ def init(*, store: StoreUrl = None, as_json: AsJson = False) -> None:
     from heatfleet.storage import open_ledger, open_store
 
     settings = load_settings(store=store)
-    open_store(settings.store, hold_ms=settings.max_hold_s * 1000).close()
+    with closing(open_store(settings.store, hold_ms=settings.max_hold_s * 1000)) as made:
+        made.check()  # a server may start while BigQuery is away; nobody is told here that all is ready
     open_ledger(settings.ledger).close()
     files = {}
     if settings.store.startswith("sqlite:"):

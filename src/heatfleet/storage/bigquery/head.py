@@ -8,12 +8,12 @@ from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from heatfleet.errors import SetupError, StoreUnavailable
 from heatfleet.storage.bigquery.address import Address
-from heatfleet.storage.bigquery.queries import errors_as_ours
+from heatfleet.storage.bigquery.queries import Kind, errors_as_ours
 
-LOOK_S = 5
-"""Looking at the head takes no longer; probes wait for it."""
 VERSION = 1
 """Of the tables, as ``schema/*.sql`` makes them."""
+LOOK = Kind("look", 0, 5)
+"""Probes wait for it, and others behind them: the client by itself would try for ten minutes."""
 _TYPES = dict.fromkeys(("taken_until", "swept_until", "lease_until"), "TIMESTAMP") | {"lease_holder": "STRING"}
 
 
@@ -39,9 +39,9 @@ def read_head(client: bigquery.Client, address: Address) -> Head:
     """
     table = bigquery.TableReference.from_string(f"{address.project}.{address.dataset}.head")
     fields = [bigquery.SchemaField(name, _TYPES.get(name, "INT64")) for name in Head._fields]
-    with errors_as_ours():
-        retry = DEFAULT_RETRY.with_timeout(LOOK_S)  # by itself the library would try for ten minutes
-        found = client.list_rows(table, selected_fields=fields, retry=retry, timeout=LOOK_S)
+    retry = DEFAULT_RETRY.with_timeout(LOOK.timeout_s)
+    with errors_as_ours(LOOK):
+        found = client.list_rows(table, selected_fields=fields, timeout=LOOK.timeout_s, retry=retry)
         rows = [Head(*row.values()) for row in found]
     if not rows:
         raise StoreUnavailable("the store in BigQuery is not ready; run `heatfleet cloud init`", retry_after_s=30)

@@ -19,6 +19,8 @@ BACK_MS = (32 * DAY_MS, 400 * DAY_MS)
 """How long before what is asked for the values are looked for that held then; beyond, in all that is kept."""
 PRODUCTS_MAX = 100_000
 PRODUCTS_FRESH_S = 600.0
+AWAY_S = 5.0
+"""For so long after BigQuery did not tell nobody asks: orders would wait for it, one behind the other."""
 
 _DEVICE_FIGURES = {"point": "device_point", "bound": "no_bound", "piece": "piece", "change": "change"}
 
@@ -128,6 +130,7 @@ class Products:
         self._queries = queries
         self._lock = Lock()
         self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._away_until_s = 0.0
 
     def of(self, device_ids: Sequence[str]) -> Mapping[str, str]:
         """See ``Store.products``; a device BigQuery does not tell of in time is left out: an order must not wait."""
@@ -136,10 +139,14 @@ class Products:
             known = {one: self._known[one] for one in device_ids if one in self._known}
         found = {one: product for one, (product, at_s) in known.items() if at_s > fresh_s}
         if asked := sorted(set(device_ids) - set(found)):
+            old = {one: product for one, (product, _) in known.items()}  # better an old word than none
+            if time.monotonic() < self._away_until_s:
+                return old
             try:
                 rows = self._queries.run(statement("products"), SHORT, device_ids=asked)
             except StoreUnavailable:
-                rows = [(one, product) for one, (product, _) in known.items()]  # better an old word than none
+                self._away_until_s = time.monotonic() + AWAY_S
+                return old
             found |= dict(rows)
             with self._lock:
                 self._known |= {one: (product, time.monotonic()) for one, product in rows}

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import Connection as PgConnection
@@ -22,6 +21,8 @@ STATEMENT_S = 5
 """How long PostgreSQL may work at one statement, waits for locks included."""
 ANSWER_S = 10.0
 """How long we wait for its answer: longer than it may work, so a server that says nothing hangs."""
+STILL_S = 5
+"""How long a server may stand still in the midst of a transaction: the orders of all others wait for its locks."""
 AWAY_S = 1.0
 """For so long after it could not be reached nobody tries: callers would wait for it, one after the other."""
 CONNECTIONS_MAX = 8
@@ -39,7 +40,7 @@ _DEFAULTS: dict[str, Any] = {
     "client_encoding": "UTF8",
 }
 _SESSION = f"""SET statement_timeout = '{STATEMENT_S}s'; SET lock_timeout = '{STATEMENT_S - 1}s';
-SET idle_in_transaction_session_timeout = '60s'; SET default_transaction_isolation = 'read committed';
+SET idle_in_transaction_session_timeout = '{STILL_S}s'; SET default_transaction_isolation = 'read committed';
 SET tcp_keepalives_idle = '10s'; SET tcp_keepalives_interval = '5s'; SET tcp_keepalives_count = 3"""
 # What is answered for must survive a crash, whatever the database is set to; all other values wait for its disk.
 _DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
@@ -191,9 +192,19 @@ def _parts(url: str) -> dict[str, Any]:
         given = conninfo_to_dict(url)
     except psycopg.Error:  # its words repeat what was given, which may be the password
         raise SetupError(_SHAPE) from None
-    if not given.get("dbname") or urlsplit(url).scheme != "postgresql":
+    if not given.get("dbname") or not url.startswith("postgresql://") or _is_torn(url, given):
         raise SetupError(_SHAPE)
     return given
+
+
+def _is_torn(url: str, given: dict[str, Any]) -> bool:
+    """Whether a password that is not %-encoded was cut at its ``/`` or ``@``: a piece of it would be shown to people."""
+    hosts, ports = (str(given.get(name) or "").split(",") for name in ("host", "port"))
+    return (
+        "@" in url.partition("?")[0].removeprefix("postgresql://").partition("/")[2]
+        or any("@" in host[1:] for host in hosts)  # a socket's name may begin with it
+        or any(port and not port.isdecimal() for port in ports)
+    )
 
 
 def _where(given: dict[str, Any]) -> str:
