@@ -77,7 +77,7 @@ class Queries:
             found = self._client.query_and_wait(
                 text,
                 job_config=config,
-                location=self._where(),
+                location=self._where(kind),
                 api_timeout=min(kind.timeout_s, _ASK_S),  # then it is waited for what is left
                 wait_timeout=max(0.0, kind.timeout_s - _ASK_S),
                 retry=retry,
@@ -85,11 +85,12 @@ class Queries:
             )
             return [row.values() for row in found]
 
-    def _where(self) -> str | None:
+    def _where(self, kind: Kind) -> str | None:
         """Where the dataset lies: of a script that begins with no table BigQuery might not guess it."""
         if self._location is None:
-            retry = DEFAULT_RETRY.with_timeout(_ASK_S)
-            self._location = self._client.get_dataset(self._dataset, retry=retry, timeout=_ASK_S).location
+            within_s = min(kind.timeout_s, _ASK_S)
+            retry = DEFAULT_RETRY.with_timeout(within_s)
+            self._location = self._client.get_dataset(self._dataset, retry=retry, timeout=within_s).location
         return self._location
 
     def _run_while(self, patience: Patience, text: str, config: bigquery.QueryJobConfig, kind: Kind) -> Sequence[Row]:
@@ -97,7 +98,7 @@ class Queries:
         retry = DEFAULT_RETRY.with_timeout(kind.timeout_s)
         until_s = time.monotonic() + kind.timeout_s
         job = self._client.query(
-            text, job_config=config, location=self._where(), retry=retry, job_retry=None, timeout=kind.timeout_s
+            text, job_config=config, location=self._where(kind), retry=retry, job_retry=None, timeout=kind.timeout_s
         )
         try:
             while True:
