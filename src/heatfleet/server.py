@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
 
 def _leave_after(seconds: float) -> threading.Timer:
     """End the process after so long, unless it has ended by then or this is cancelled."""
-    last_resort = threading.Timer(seconds, _leave_at_once, [1, "the disk does not answer"])
+    last_resort = threading.Timer(seconds, _leave_at_once, [1, "the store or the database of orders does not answer"])
     last_resort.daemon = True
     last_resort.start()
     return last_resort

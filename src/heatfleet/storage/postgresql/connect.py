@@ -198,7 +198,7 @@ def _parts(url: str) -> dict[str, Any]:
 
 
 def _is_torn(url: str, given: dict[str, Any]) -> bool:
-    """Whether a password that is not %-encoded was cut at its ``/`` or ``@``: a piece of it would be shown."""
+    """Whether a password that is not %-encoded was cut at ``/`` or ``@``: a piece of it would be shown to people."""
     hosts, ports = (str(given.get(name) or "").split(",") for name in ("host", "port"))
     return (
         "@" in url.partition("?")[0].removeprefix("postgresql://").partition("/")[2]
