@@ -36,6 +36,7 @@ from heatfleet.storage.sqlite.journal import JournalReader, JournalWriter
 from heatfleet.storage.sqlite.main_file import expect_hold, make_main_file, setting
 from heatfleet.storage.sqlite.reckoner import Reckoner
 from heatfleet.storage.sqlite.runs import Runs
+from heatfleet.storage.sqlite.trickle import Trickle
 
 ROLLUP_WAIT_S = 30
 _LAST_SLOT = (1 << 62) // SLOT_MS
@@ -146,6 +147,7 @@ class SqliteStore:
             if self._kept_reckoner is None:
                 self._kept_reckoner = Reckoner(self._path, self._folder, self._hold_ms)
             try:
+                held.enter_context(Trickle(self._path))
                 self._kept_reckoner.refresh()
                 yield self._kept_reckoner
             except BaseException:
