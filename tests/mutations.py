@@ -219,8 +219,8 @@ MUTATIONS = (
     one(
         "show the password of the database",
         "config_values.py",
-        '_finds_password.sub(r"\\1:…@", url)',
-        "url",
+        '_finds_password.subn(r"\\1:…@", url)',
+        "url, 1",
         "tests/unit/test_config.py::test_a_password_is_shown_to_nobody",
     ),
     one(
