@@ -6,6 +6,10 @@ from typing import Literal, NamedTuple
 
 APIS = ("bigquery.googleapis.com", "bigquerystorage.googleapis.com", "pubsub.googleapis.com")
 LOCATION = "EU"
+NO_CREDENTIALS = (
+    "Google's credentials are missing: on Google Cloud give the service an account, elsewhere set "
+    "GOOGLE_APPLICATION_CREDENTIALS to a key file or run: gcloud auth application-default login"
+)
 DATASET = "heatfleet"
 ORDERS_TOPIC = "send_command"
 READINGS_TOPIC = "readings"

@@ -10,9 +10,9 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport, PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
+from heatfleet.domain.cloud import NO_CREDENTIALS
 from heatfleet.errors import SetupError
 from heatfleet.messaging.pubsub.address import Address, Subscribed
-from heatfleet.messaging.pubsub.words import NO_CREDENTIALS
 
 _OPTIONS = [
     # By itself gRPC waits up to two minutes before it looks again whether a server that was away has come back.

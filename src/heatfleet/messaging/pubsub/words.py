@@ -15,10 +15,6 @@ RETRIED = frozenset(
 )
 """What may go by; of anything else an equal request would hear the same."""
 
-NO_CREDENTIALS = (
-    "Google's credentials are missing: on Google Cloud give the service an account, elsewhere set "
-    "GOOGLE_APPLICATION_CREDENTIALS to a key file or run: gcloud auth application-default login"
-)
 NO_SUBSCRIPTION = "the Pub/Sub topic has no subscription, so orders reach nobody; create one, or heatfleet cloud init"
 
 _WORDS = {

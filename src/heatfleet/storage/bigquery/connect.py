@@ -11,6 +11,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1.services.big_query_write import BigQueryWriteClient
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
+from heatfleet.domain.cloud import NO_CREDENTIALS
 from heatfleet.errors import SetupError
 from heatfleet.storage.bigquery.address import Address
 
@@ -24,11 +25,6 @@ CHANNEL_OPTIONS = (
 )
 SCHEMA_FOLDER = Path(__file__).with_name("schema")
 
-_NO_CREDENTIALS = (
-    "Google's credentials are missing: on Google Cloud give the service an account, elsewhere set "
-    "GOOGLE_APPLICATION_CREDENTIALS to a key file or run: gcloud auth application-default login"
-)
-
 
 def query_client(address: Address) -> bigquery.Client:
     """For queries and tables; a bare table name in SQL means one of the dataset. ``SetupError`` without credentials."""
@@ -37,7 +33,7 @@ def query_client(address: Address) -> bigquery.Client:
         try:
             return bigquery.Client(address.project, default_query_job_config=config)
         except google.auth.exceptions.DefaultCredentialsError:
-            raise SetupError(_NO_CREDENTIALS) from None
+            raise SetupError(NO_CREDENTIALS) from None
     return bigquery.Client(
         address.project,
         credentials=google.auth.credentials.AnonymousCredentials(),  # type: ignore[no-untyped-call]
@@ -58,4 +54,4 @@ def write_client(address: Address) -> BigQueryWriteClient:
     try:
         return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=open_channel))
     except google.auth.exceptions.DefaultCredentialsError:
-        raise SetupError(_NO_CREDENTIALS) from None
+        raise SetupError(NO_CREDENTIALS) from None
