@@ -197,6 +197,16 @@ def _colour(name: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
+    """The picture's text.
+
+    The layout's solver walks its terms by their place in memory, so the last bits of what it finds differ from run to
+    run, and the names of clips are hashes of them: round figures are drawn instead.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = axes.get_position().bounds
+        axes.set_position((round(left, 6), round(bottom, 6), round(width, 6), round(height, 6)))
     text = StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return re.sub(r"'DejaVu Sans'[^;\"]*", FONTS, text.getvalue())
