@@ -25,7 +25,7 @@ START_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
 IN_FILES: dict[str, st.SearchStrategy[int]] = {
     "reckoner.READINGS_A_STEP": st.integers(1, 12),
     "reckoner.STEPS_A_TRANSACTION": st.integers(1, 3),
-    "reckoner.LATE_AT_ONCE": st.sampled_from([0, 5, 200_000]),
+    "reckoner.COUNTED_AT_ONCE": st.integers(1, 12),
     "reckoner.PLACED_AT_ONCE": st.integers(1, 6),
     "reckoner.OPEN_AT_ONCE": st.integers(1, 3),
     "reckoner.SEAL_AFTER_MS": st.sampled_from([0, 60_000, 600_000, 5 * HOUR_MS]),

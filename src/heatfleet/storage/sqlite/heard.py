@@ -100,7 +100,9 @@ class Heard:
                 self._connection.execute("SELECT devices FROM heard WHERE slot = ? AND product = ?", key).get
             )
         if len(bits) < size or not bits.flags.writeable:
-            bits = np.r_[bits, np.zeros(max(0, size - len(bits)), np.uint8)]
+            longer = np.zeros(max(size, 2 * len(bits)), np.uint8)  # parts of the fleet come one after the other
+            longer[: len(bits)] = bits
+            bits = longer
         self._maps[key] = bits
         return bits
 
@@ -108,7 +110,7 @@ class Heard:
         """Put what was changed into the table, and forget all maps."""
         self._connection.executemany(
             "INSERT INTO heard VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET devices = ?3",
-            ((*key, zlib.compress(self._maps[key].tobytes(), 1)) for key in sorted(self._to_write)),
+            ((*key, zlib.compress(self._maps[key].tobytes().rstrip(b"\0"), 1)) for key in sorted(self._to_write)),
         )
         self._maps.clear()
         self._to_write.clear()

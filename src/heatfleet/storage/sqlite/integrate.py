@@ -102,30 +102,42 @@ def clipped(parts: Segments, start_ms: Ints | int, end_ms: Ints | int) -> Segmen
 
 
 def pieces(parts: Segments) -> Pieces:
-    """Segments cut at the slot edges."""
-    first_slot = parts.start_ms // SLOT_MS
-    count = (parts.end_ms - 1) // SLOT_MS - first_slot + 1
-    rows = np.repeat(np.arange(len(parts)), count)
-    slot = first_slot[rows] + np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
-    length_ms = np.minimum(parts.end_ms[rows], (slot + 1) * SLOT_MS) - np.maximum(parts.start_ms[rows], slot * SLOT_MS)
-    energy_mj, known_ms = _sum_of(parts.power_w[rows], length_ms)
-    temperature_mc_ms, temperature_known_ms = _sum_of(1000.0 * parts.temperature_c[rows], length_ms)
+    """Segments cut at the slot edges, in any order."""
+    slot = parts.start_ms // SLOT_MS
+    edge_ms = (slot + 1) * SLOT_MS
+    longer = np.flatnonzero(parts.end_ms > edge_ms)
+    # Most segments end in the slot in which they begin, and nothing of them is moved; the rest is cut to pieces.
+    begun = _weighed(parts, slot, np.minimum(parts.end_ms, edge_ms) - parts.start_ms)
+    if not len(longer):
+        return begun
+    rest = parts.take(longer)
+    count = (rest.end_ms - 1) // SLOT_MS - slot[longer]
+    rows = np.repeat(np.arange(len(rest)), count)
+    slot = slot[longer][rows] + 1 + np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
+    rest = rest.take(rows)
+    return Pieces.join([begun, _weighed(rest, slot, np.minimum(rest.end_ms - slot * SLOT_MS, SLOT_MS))])
+
+
+def _weighed(parts: Segments, slot: Ints, length_ms: Ints) -> Pieces:
+    """What segments add to a slot of each, of which they take so long."""
     return Pieces(
-        parts.device[rows],
+        parts.device,
         slot,
-        parts.product[rows],
-        energy_mj,
-        known_ms,
-        temperature_mc_ms,
-        temperature_known_ms,
+        parts.product,
+        *_sum_of(parts.power_w, length_ms),
+        *_sum_of(1000.0 * parts.temperature_c, length_ms),
     )
 
 
 def _sum_of(values: Floats, length_ms: Ints) -> tuple[Ints, Ints]:
-    known = ~np.isnan(values)
-    told = values.copy()
-    np.copyto(told, 0.0, where=~known)
-    return np.floor(told * length_ms + 0.5).astype(np.int64), length_ms * known
+    total = values * length_ms
+    total += 0.5
+    np.floor(total, out=total)
+    unknown = np.isnan(values)
+    if not unknown.any():
+        return total.astype(np.int64), length_ms
+    total[unknown] = 0.0
+    return total.astype(np.int64), length_ms * ~unknown
 
 
 def sums(parts: Pieces) -> Sums:

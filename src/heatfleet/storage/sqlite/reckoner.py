@@ -1,10 +1,11 @@
 """The rollup of the SQLite store, step by step; each step may be cut off and repeated.
 
 1. Take accepted readings from the journal, and those whose time has come by now: some at a time, which bounds memory.
-2. In one transaction on the main file: number the names, reckon what changes, write figures, state and marks, and keep
-   the readings as *runs*. The figures count exactly what is in place or in a run, no more and no less; so each
-   difference is reckoned against what they count. A transaction takes many steps of a backlog, as what ends it is as
-   much work after one step as after many: open words, the state of each device that spoke, distinct devices.
+2. In one transaction on the main file: number the names, keep the readings as *runs*, then go through the fleet part by
+   part, reckon what all new readings of a part change, and write figures, state and marks. The figures count exactly
+   what is in place or in a run, no more and no less; so each difference is reckoned against what they count, and runs
+   whose turn is yet to come are not looked at. A transaction takes many steps of a backlog: a device is gone on with
+   once, and what ends it is as much work after one step as after many: open words, states, distinct devices.
 3. Put the runs whose hour is over in the day files, then drop them. Placing twice changes nothing.
 4. Delete the journal files that are done with.
 """
@@ -34,15 +35,15 @@ from heatfleet.storage.sqlite.history import History
 from heatfleet.storage.sqlite.integrate import Segments, Sums, add, clipped, held_open, pieces, sums
 from heatfleet.storage.sqlite.main_file import expect_hold, set_number, setting
 from heatfleet.storage.sqlite.names import Names
-from heatfleet.storage.sqlite.revise import FOREVER_MS, Reviser, Revision
+from heatfleet.storage.sqlite.revise import FOREVER_MS, Reviser
 from heatfleet.storage.sqlite.room import make_room
-from heatfleet.storage.sqlite.runs import Runs, by_part
+from heatfleet.storage.sqlite.runs import Runs
 
 CLOSE_WAIT_MS = 1_000
 READINGS_A_STEP = 1_000_000
 STEPS_A_TRANSACTION = 48
 """Two million devices say less than this many million readings in an hour: it is placed in one go, without gaps."""
-LATE_AT_ONCE = 200_000
+COUNTED_AT_ONCE = 1_000_000
 PLACED_AT_ONCE = 1_000_000
 CACHE_KIB = 128 * 1024
 """The index of two million names, into which new ones go in any order, is 80 MB."""
@@ -140,8 +141,7 @@ class Reckoner:
             reviser = self._reviser(heard, as_of_ms=NEVER, open_ms=NEVER)
             self._open_words = (NEVER, Sums.none())
             for readings in chain(self._carried.everything(), self._days.everything()):
-                in_order = reviser.revise([readings.as_set(self._fleet.product_rank)])
-                change = add([in_order.change, reviser.look_back().change])
+                change = reviser.revise(readings.as_set(self._fleet.product_rank)).change
                 add_sums(self._connection, with_fleet(change.take(change.slot >= first_slot)))
                 total += len(readings)
             heard.recount_after_first()
@@ -185,42 +185,38 @@ class Reckoner:
         open_ms = min(as_of_ms, now_ms)  # had the clock been ahead, words that were past then are open again
         if self._open_words[0] != open_ms:
             self._open_words = (open_ms, self._open_sums(as_of_ms, open_ms))
-        heard = Heard(self._connection)
-        reviser = self._reviser(heard, as_of_ms=as_of_ms, open_ms=open_ms)
-        taken = 0
         more = True
         for _ in range(STEPS_A_TRANSACTION):
             seq, bodies, more = self._journal.after(setting(self._connection, "reckoned_seq"), READINGS_A_STEP)
-            taken += self._apply(reviser.revise(self._due(bodies, now_ms)))
+            self._runs.add_uncounted(self._due(bodies, now_ms))
             set_number(self._connection, "reckoned_seq", seq)
-            if not more or reviser.waiting() > LATE_AT_ONCE:
+            if not more:
                 break
-        revision = reviser.look_back()
-        taken += self._apply(revision)
+        heard = Heard(self._connection)
+        reviser = self._reviser(heard, as_of_ms=as_of_ms, open_ms=open_ms)
+        taken = late = 0
+        for readings in self._runs.uncounted(COUNTED_AT_ONCE):
+            new = readings.as_set(self._fleet.product_rank)
+            self._keep_longer(new)
+            revision = reviser.revise(new)
+            add_sums(self._connection, with_fleet(revision.change))
+            self._runs.add(revision.outdone)
+            taken, late = taken + len(new), late + revision.late
         self._go_on_to(now_ms, heard, as_of_ms=as_of_ms, open_ms=open_ms)
         self._fleet.save()
-        return taken, revision.late, more
+        return taken, late, more
 
-    def _keep_longer(self, kept: list[Readings]) -> None:
+    def _keep_longer(self, new: Readings) -> None:
         """If they are of days about to be removed: what was found out for these is void."""
         days = self._ages().retention_days
-        before_ms = due_ms(int(self._fleet.last_ms.max()), days) if days else NEVER
-        if any((readings.time_ms < before_ms).any() for readings in kept):
+        if days and (new.time_ms < due_ms(int(self._fleet.last_ms.max()), days)).any():
             self._room = None
-
-    def _apply(self, revision: Revision) -> int:
-        """Write a change of the figures, and the readings that make it as runs; gives how many there are."""
-        add_sums(self._connection, with_fleet(revision.change))
-        self._keep_longer(revision.kept)
-        for kept in revision.kept:
-            self._runs.add(kept)
-        return sum(map(len, revision.kept))
 
     def _reviser(self, heard: Heard, *, as_of_ms: int, open_ms: int) -> Reviser:
         return Reviser(self._fleet, self._history, heard, hold_ms=self._hold_ms, as_of_ms=as_of_ms, open_ms=open_ms)
 
-    def _due(self, bodies: list[bytes], now_ms: int) -> list[Readings]:
-        """The journal's readings and those set aside, as far as their time has come: sets, by parts of the fleet."""
+    def _due(self, bodies: list[bytes], now_ms: int) -> Readings:
+        """The journal's readings and those set aside, as far as their time has come."""
         early = Readings.of_rows(select(self._connection, "SELECT * FROM early"))
         found = [early]
         if bodies:
@@ -241,7 +237,7 @@ class Reckoner:
             self._connection.execute("DELETE FROM early")
             later = readings.take(~come).as_set(self._fleet.product_rank)
             self._connection.executemany("INSERT INTO early VALUES (?, ?, ?, ?, ?)", later.rows())
-        return [part.as_set(self._fleet.product_rank) for part in by_part(readings.take(come))]
+        return readings.take(come)
 
     def _kept(self, readings: Readings) -> Readings:
         """Readings without those of removed days: the server refuses them, unless its clock was set back."""

@@ -6,7 +6,7 @@ what the device said around it; then whole slots are reckoned, without and with 
 which the new ones no longer matter.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,10 +28,13 @@ ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A change of the figures by (slot, product), the readings as they are to be kept, and how many came late."""
+    """A change of the figures by (slot, product), and how many readings came late.
+
+    ``outdone``: those of which a greater value or product was known, as that has it: they are to be kept so.
+    """
 
     change: Sums
-    kept: list[Readings]
+    outdone: Readings
     late: int
 
 
@@ -69,42 +72,26 @@ class Reviser:
         self._history = history
         self._heard = heard
         self._hold_ms = hold_ms
-        self._waiting: list[Readings] = []
         self._told_until_ms = first_untold(as_of_ms) * SLOT_MS
         self._open_ms = open_ms
 
-    def revise(self, new: Iterable[Readings]) -> Revision:
-        """The change of those that come in order; each part as ``Readings.as_set``, no device in two of them."""
+    def revise(self, new: Readings) -> Revision:
+        """The change that readings make; ``new`` as ``Readings.as_set``."""
         changes: list[Sums] = [Sums.none()]
-        kept: list[Readings] = []
-        for part in new:
-            late = self._is_late(part)
-            in_order = part.take(~late)
-            changes += [self._go_on(some) for some in _in_parts(in_order, ROWS_AT_ONCE)]
-            kept.append(in_order)
-            self._waiting.append(part.take(late))
-        return Revision(add(changes), kept, 0)
-
-    def waiting(self) -> int:
-        """How many readings wait for ``look_back``."""
-        return sum(map(len, self._waiting))
-
-    def look_back(self) -> Revision:
-        """The change that the readings make which ``revise`` found to be late.
-
-        Apart, since it may wait: what many steps found late is looked up together, each part of the runs once.
-        """
-        late_ones = Readings.join([Readings.empty(), *self._waiting]).as_set(self._fleet.product_rank)
-        self._waiting.clear()
-        if not len(late_ones):
-            return Revision(Sums.none(), [], 0)
-        change, kept = self._look_back(late_ones)
-        return Revision(change, [kept], len(late_ones))
+        late_ones = [Readings.empty()]
+        for some in _in_parts(new, ROWS_AT_ONCE):
+            is_late = self._is_late(some)
+            changes.append(self._go_on(some.take(~is_late)))
+            late_ones.append(some.take(is_late))
+        late = Readings.join(late_ones)
+        outdone = late
+        if len(late):
+            change, outdone = self._look_back(late)
+            changes.append(change)
+        return Revision(add(changes), outdone, len(late))
 
     def _is_late(self, new: Readings) -> npt.NDArray[np.bool_]:
         """Marks the readings of devices that do not simply go on."""
-        if not len(new):
-            return np.empty(0, np.bool_)
         first = first_rows(new.device)
         index = np.cumsum(first) - 1
         starts = np.flatnonzero(first)
@@ -117,17 +104,25 @@ class Reviser:
         return marks
 
     def _go_on(self, new: Readings) -> Sums:
+        if not len(new):
+            return Sums.none()
         said = moments(new, self._fleet.product_rank)
-        before = self._fleet.newest(said.device[first_rows(said.device)])
-        after = _sorted(Moments.join([before, said]))
-        is_known = after.time_ms <= self._fleet.last_ms[after.device]
+        first = np.flatnonzero(first_rows(said.device))
+        before = self._fleet.newest(said.device[first])
+        # Of each device that ever spoke, the newest word before stands ahead of its first new one: no need to sort.
+        first = first[self._fleet.last_ms[said.device[first]] != NEVER]
+        rows = np.insert(np.arange(len(said)) + len(before), first, np.arange(len(before)))
+        after = Moments.join([before, said]).take(rows)
+        is_known = rows < len(before)
         parts = segments(after, self._hold_ms)
         is_open = self._is_open(parts)
-        self._heard.put(known_devices(pieces(self._untold(parts, is_open, is_known))))
+        closed = pieces(parts.take(~is_open))
+        self._heard.put(known_devices(closed))
+        self._heard.put(known_devices(pieces(clipped(parts.take(is_open), NEVER, self._told_until_ms))))
         self._fleet.move_on(after, is_known)
         counted = held_open(before, self._hold_ms)
         counted = counted.take(counted.end_ms <= self._open_ms)
-        return add([sums(pieces(parts.take(~is_open))), sums(pieces(counted)).negated()])
+        return add([sums(closed), sums(pieces(counted)).negated()])
 
     def _is_open(self, parts: Segments) -> npt.NDArray[np.bool_]:
         """Marks the newest words, last of each device, that are still believed."""
@@ -135,18 +130,8 @@ class Reviser:
         marks: npt.NDArray[np.bool_] = is_last & (parts.end_ms > self._open_ms)
         return marks
 
-    def _untold(self, parts: Segments, is_open: npt.NDArray[np.bool_], is_known: npt.NDArray[np.bool_]) -> Segments:
-        """What the maps do not tell yet: they do wherever the newest word before held, and will of open words."""
-        is_first = first_rows(parts.device)
-        starts = np.flatnonzero(is_first)
-        with_power = is_known[starts] & ~np.isnan(parts.power_w[starts])
-        told_ms = np.minimum(parts.start_ms[starts] + self._hold_ms, self._told_until_ms)
-        told_ms = np.where(with_power, -(-told_ms // SLOT_MS) * SLOT_MS, 0)[np.cumsum(is_first) - 1]
-        end_ms = np.where(is_open, np.minimum(parts.end_ms, self._told_until_ms), parts.end_ms)
-        untold = ~np.isnan(parts.power_w) & (end_ms > told_ms)
-        return clipped(parts.take(untold), told_ms[untold], end_ms[untold])
-
     def _look_back(self, new: Readings) -> tuple[Sums, Readings]:
+        """The change that late readings make, and those that are outdone."""
         spans = [self._span(part) for part in _by_device(new)]
         old = Readings.of_rows([row for span in spans for row in span.rows]).as_set(self._fleet.product_rank)
         merged = Readings.join([old, new]).as_set(self._fleet.product_rank)
@@ -163,7 +148,8 @@ class Reviser:
         bounds = np.array([starts_ms[device] for device in last_words.device.tolist()], np.int64)
         self._fleet.move_on(last_words, last_words.time_ms < bounds)
         self._fleet.touch(new.device, new.time_ms)
-        return change, merged.take(np.isin(_keys(merged), _keys(new)))
+        kept = merged.take(np.isin(_keys(merged), _keys(new)))
+        return change, kept.take((kept.value != new.value) | (kept.product != new.product))
 
     def _within(self, spans: list[Span], readings: Readings) -> tuple[Segments, Segments, Moments]:
         """The segments inside the spans that these readings make, the open ones apart, and the moments behind them."""

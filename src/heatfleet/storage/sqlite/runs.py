@@ -5,7 +5,6 @@ each minute. So they wait in the main file as sorted runs, by hour and by part o
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import apsw
 import numpy as np
@@ -13,21 +12,15 @@ import numpy as np
 from heatfleet.domain.slots import HOUR_MS
 from heatfleet.storage.sqlite.columns import Readings, Row, order_by
 from heatfleet.storage.sqlite.connect import select
+from heatfleet.storage.sqlite.keys import spans
 
+PART_BITS = 20
+"""Room for any number of a part: devices have less than 35 bits."""
 PART_SHIFT = 15
 """A part of the fleet is 32,768 devices: their hour is some 700,000 readings, and fits into memory with ease."""
 _KEPT_PARTS = 4
 _ROW = np.dtype([("device", "<u4"), ("in_hour_ms", "<u4"), ("code", "u1"), ("value", "<f8"), ("product", "<u4")])
 ROW_BYTES = _ROW.itemsize
-
-
-def by_part(readings: Readings) -> Iterator[Readings]:
-    """Readings taken apart by parts of the fleet, each part in the order they came."""
-    part = readings.device >> PART_SHIFT
-    order = order_by(part, np.arange(len(part)))
-    edges = np.flatnonzero(np.diff(part[order], prepend=-1))
-    for start, end in pairwise([*edges.tolist(), len(order)]):
-        yield readings.take(order[start:end])
 
 
 class Runs:
@@ -37,6 +30,7 @@ class Runs:
         self._connection = connection
         self._kept: dict[tuple[int, int], Readings] = {}
         self._hours: set[int] | None = None
+        self._uncounted: dict[int, list[tuple[int, int]]] = {}
 
     def hours(self) -> set[int]:
         """The hours (since 1970) that have runs."""
@@ -46,18 +40,40 @@ class Runs:
 
     def add(self, readings: Readings) -> None:
         """Put readings into runs. An identity may stand in several; ``Readings.as_set`` makes them one."""
-        hour, part = readings.time_ms // HOUR_MS, readings.device >> PART_SHIFT
-        order = order_by(hour << 20 | part, np.arange(len(readings)))
-        group = (hour << 20 | part)[order]
-        edges = np.flatnonzero(np.r_[True, np.diff(group) != 0, True]) if len(group) else group
-        self._connection.executemany(
-            "INSERT INTO run (hour, part, readings, body) VALUES (?, ?, ?, ?)",
-            (
-                (*divmod(int(group[start]), 1 << 20), int(end - start), _pack(readings.take(order[start:end])))
-                for start, end in pairwise(edges)
-            ),
-        )
+        self._put(readings)
         self.forget_kept()
+
+    def add_uncounted(self, readings: Readings) -> None:
+        """Put readings into runs that are not looked at before ``uncounted`` has told them."""
+        for part, number, count in self._put(readings):
+            self._uncounted.setdefault(part, []).append((number, count))
+
+    def uncounted(self, readings_max: int) -> Iterator[Readings]:
+        """What was added uncounted: by parts of the fleet, about so many readings at once, in the order they came.
+
+        With the next step what the last one told is counted, and looked at like all others.
+        """
+        while self._uncounted:
+            part = min(self._uncounted)
+            for ids in _in_groups(self._uncounted[part], readings_max):
+                yield self._bodies(ids)
+                del self._uncounted[part][: len(ids)]
+                self.forget_kept()
+            del self._uncounted[part]
+
+    def _put(self, readings: Readings) -> list[tuple[int, int, int]]:
+        """Write runs; gives for each its part of the fleet, its id and the number of its readings."""
+        place = readings.time_ms // HOUR_MS << PART_BITS | readings.device >> PART_SHIFT
+        order = order_by(place, np.arange(len(readings)))
+        found = []
+        for where, start, end in spans(place[order]):
+            hour, part = divmod(where, 1 << PART_BITS)
+            self._connection.execute(
+                "INSERT INTO run (hour, part, readings, body) VALUES (?, ?, ?, ?)",
+                (hour, part, end - start, _pack(readings.take(order[start:end]))),
+            )
+            found.append((part, self._connection.last_insert_rowid(), end - start))
+        return found
 
     def forget_kept(self) -> None:
         """Look again at the next question: the table was changed or a change was taken back."""
@@ -74,8 +90,9 @@ class Runs:
     def _part(self, hour: int, part: int) -> Readings:
         kept = self._kept.pop((hour, part), None)
         if kept is None:
-            rows = select(self._connection, "SELECT body FROM run WHERE hour = ? AND part = ?", hour, part)
-            found = Readings.join([Readings.empty(), *(_unpack(hour, body) for (body,) in rows)])
+            uncounted = {number for number, _ in self._uncounted.get(part, [])}
+            ids = select(self._connection, "SELECT id FROM run WHERE hour = ? AND part = ?", hour, part)
+            found = self._bodies([number for (number,) in ids if number not in uncounted])
             kept = found.take(order_by(found.device, found.time_ms))
             if len(self._kept) == _KEPT_PARTS:
                 del self._kept[next(iter(self._kept))]
@@ -100,12 +117,26 @@ class Runs:
 
     def _bodies(self, ids: list[int]) -> Readings:
         find = "SELECT hour, body FROM run WHERE id = ?"
-        return Readings.join([_unpack(*select(self._connection, find, number)[0]) for number in ids])
+        bodies = (_unpack(*select(self._connection, find, number)[0]) for number in ids)
+        return Readings.join([Readings.empty(), *bodies])
 
     def drop(self, ids: list[int]) -> None:
         """Forget runs that are in place."""
         self._connection.executemany("DELETE FROM run WHERE id = ?", ((number,) for number in ids))
         self.forget_kept()
+
+
+def _in_groups(runs: list[tuple[int, int]], readings_max: int) -> list[list[int]]:
+    """Ids of neighbours that have so many readings together; those of pairs of id and number of readings."""
+    groups: list[list[int]] = []
+    room = 0
+    for number, count in runs:
+        if count > room:
+            groups.append([])
+            room = readings_max
+        groups[-1].append(number)
+        room -= count
+    return groups
 
 
 def _pack(readings: Readings) -> bytes:
