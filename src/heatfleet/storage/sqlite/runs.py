@@ -1,7 +1,7 @@
 """Runs: readings that the figures count but that are not yet in their day's file.
 
 An hour's readings come minute by minute, for all devices each time; its table would be written again from end to end
-each minute. So they wait in the main file as sorted runs, by hour and by part of the fleet, until the hour is over.
+each minute. So they wait in the main file as runs, by hour and by part of the fleet, until the hour is over.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from heatfleet.storage.sqlite.connect import select
 from heatfleet.storage.sqlite.keys import spans
 
 PART_BITS = 20
-"""Room for any number of a part: devices have less than 35 bits."""
+"""Room for the number of any part: a device's has 32 bits."""
 PART_SHIFT = 15
 """A part of the fleet is 32,768 devices: their hour is some 700,000 readings, and fits into memory with ease."""
 _KEPT_PARTS = 4
