@@ -20,6 +20,7 @@ from heatfleet.storage.sqlite.archive import Archive
 from heatfleet.storage.sqlite.columns import Readings, Row
 from heatfleet.storage.sqlite.connect import open_database, open_if_there, sync, transaction, unavailable_as_error
 from heatfleet.storage.sqlite.keys import DEVICE_SHIFT, Rows, rows_of, spans
+from heatfleet.storage.sqlite.removal import remove
 from heatfleet.storage.sqlite.sheet import FIRST_ROW, SHEET_ROWS, Sheets
 
 _OPEN_MAX = 64
@@ -80,8 +81,7 @@ class DayFiles:
         self._let_go(day, form)
         path = self.path(day, form)
         with unavailable_as_error(path):
-            for companion in ("", "-wal", "-shm"):
-                path.with_name(f"{path.name}{companion}").unlink(missing_ok=True)
+            remove(path)
         if self._files is not None and day in self._files:
             self._files[day].discard(form)
             if not self._files[day]:

@@ -13,7 +13,7 @@ MAIN, DAY, ARCHIVE, FOREIGN = "main", "day", "archive", "foreign"
 _DAYS = {"readings": DAY, "late": DAY}
 _is_database = re.compile(r"([a-z]+)(-\d[\d-]*)?\.db").fullmatch
 _is_archive = re.compile(r"readings-\d{4}-\d\d-\d\d\.parquet").fullmatch
-_is_passing = re.compile(r".*\.db-(wal|shm|journal)|.*\.parquet\.part|[a-z]+\.lock").fullmatch
+_is_passing = re.compile(r".*\.db-(wal|shm|journal)|.*\.parquet\.part|.*\.gone|[a-z]+\.lock").fullmatch
 
 
 class StoreFile(NamedTuple):

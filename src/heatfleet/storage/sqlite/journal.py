@@ -14,6 +14,7 @@ import apsw
 
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite.connect import open_database, open_if_there, unavailable_as_error
+from heatfleet.storage.sqlite.removal import remove
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 BUSY_TIMEOUT_MS = 1_500
@@ -119,8 +120,7 @@ class JournalReader:
         files = journal_files(self._folder)
         for path, following in pairwise(files):
             if int(following.stem.removeprefix("journal-")) <= seq + 1:
-                for suffix in ("", "-wal", "-shm"):
-                    path.with_name(path.name + suffix).unlink(missing_ok=True)
+                remove(path)
         for left in (*self._folder.glob("journal-*.db-shm"), *self._folder.glob("journal-*.db-wal")):
             if not left.with_name(left.name[:-4]).exists():  # a reader came between and made it anew
                 left.unlink(missing_ok=True)

@@ -67,6 +67,8 @@ class Reckoner:
         self._connection = open_database(path, "main", writable=True)
         self._connection.set_busy_timeout(60_000)  # readers do not block us; only a by-hand sqlite3 prompt could
         self._connection.pragma("cache_size", -CACHE_KIB)
+        # Statements of many rows note what they change, to take themselves back: gigabytes with a large fleet.
+        self._connection.pragma("temp_store", "MEMORY")
         self._journal = journal.JournalReader(folder)
         store = setting(self._connection, "store")
         self._days = DayFiles(folder, store=store, writable=True)

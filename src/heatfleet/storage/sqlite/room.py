@@ -14,9 +14,10 @@ from heatfleet.storage.base import Ages
 from heatfleet.storage.sqlite.archive import Archive, ArchiveWriter, checksum
 from heatfleet.storage.sqlite.carried import CARRIED_PART_SHIFT, Carried, due_ms, pack
 from heatfleet.storage.sqlite.columns import Readings, Row
-from heatfleet.storage.sqlite.connect import exclusive
+from heatfleet.storage.sqlite.connect import exclusive, unavailable_as_error
 from heatfleet.storage.sqlite.days import ARCHIVE, LATE, PART, PLAIN, DayFiles
 from heatfleet.storage.sqlite.fleet import NEVER, Fleet
+from heatfleet.storage.sqlite.removal import remove_rest
 
 DEVICES_A_PIECE = 1_000
 ROWS_A_GROUP = 250_000
@@ -39,6 +40,8 @@ def make_room(
         except BlockingIOError:
             return
         # What a process that died left.
+        with unavailable_as_error(days.folder):
+            remove_rest(days.folder)
         _remove_before(days, carried.from_ms() // DAY_MS, announce)
         for day in [day for day, forms in days.files().items() if PART in forms]:
             announce()

@@ -1,0 +1,122 @@
+"""Files go little by little, unseen by all who share them. What that spares who posts, `make bench` tells."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heatfleet.storage.sqlite import removal
+from heatfleet.storage.sqlite.removal import remove, remove_rest
+
+SIZE = 10 * 1024 * 1024
+BODY = os.urandom(SIZE)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a file goes at once")
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file of three steps."""
+    path = tmp_path / "readings-2026-01-01.db"
+    path.write_bytes(BODY)
+    return path
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, int]]:
+    """The names and sizes of all files at each pause."""
+    found: list[dict[str, int]] = []
+
+    def look(seconds: float) -> None:
+        assert removal.PAUSE_S == seconds
+        found.append({path.name: path.stat().st_size for path in tmp_path.iterdir()})
+
+    monkeypatch.setattr("heatfleet.storage.sqlite.removal.time.sleep", look)
+    return found
+
+
+def test_a_large_file_is_cut_shorter_and_shorter(large: Path, seen: list[dict[str, int]]) -> None:
+    """Under another name, so that nobody takes it for a file of the store."""
+    for companion in ("-wal", "-shm"):
+        large.with_name(large.name + companion).write_bytes(b"little")
+
+    remove(large)
+
+    rest = {f"{large.name}-wal": 6, f"{large.name}-shm": 6}
+    gone = f"{large.name}.gone"
+    assert seen == [{gone: SIZE - removal.STEP_BYTES, **rest}, {gone: SIZE - 2 * removal.STEP_BYTES, **rest}]
+    assert not list(large.parent.iterdir())
+
+
+def test_a_small_file_and_one_that_is_not_there_go_at_once(tmp_path: Path, seen: list[dict[str, int]]) -> None:
+    """Nothing to wait for."""
+    small = tmp_path / "journal-000000000001.db"
+    small.write_bytes(BODY[: removal.STEP_BYTES])
+    remove(small)
+    remove(small)
+
+    assert not seen
+    assert not list(tmp_path.iterdir())
+
+
+def in_this_process(path: Path) -> Callable[[], bytes]:
+    """Somebody who reads on here."""
+    file = path.open("rb")
+
+    def read() -> bytes:
+        with file:
+            return file.read()
+
+    return read
+
+
+def in_another_process(path: Path) -> Callable[[], bytes]:
+    """Somebody who reads on elsewhere, and got no farther than to open the file."""
+    script = "import sys; f = open(sys.argv[1], 'rb'); print(flush=True); input(); sys.stdout.buffer.write(f.read())"
+    command = [sys.executable, "-c", script, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert b"\n" == process.stdout.readline()
+    return lambda: process.communicate(b"\n", timeout=60)[0]
+
+
+def by_another_name(path: Path) -> Callable[[], bytes]:
+    """A backup, which shares the file as a hard link."""
+    link = path.with_name("backup")
+    link.hardlink_to(path)
+
+    def read() -> bytes:
+        body = link.read_bytes()
+        link.unlink()
+        return body
+
+    return read
+
+
+@pytest.mark.parametrize("who", [in_this_process, in_another_process, by_another_name])
+def test_who_has_a_share_keeps_it_whole(
+    who: Callable[[Path], Callable[[], bytes]], large: Path, seen: list[dict[str, int]]
+) -> None:
+    """The name goes at once; the file stays as it is for those who have it."""
+    read = who(large)
+
+    remove(large)
+
+    assert not seen
+    assert BODY == read()
+    assert not list(large.parent.iterdir())
+
+
+def test_what_a_crash_left_goes_later(large: Path, seen: list[dict[str, int]]) -> None:
+    """In the same way, and files of the store stay."""
+    large.rename(large.with_name(f"{large.name}.gone"))
+    kept = large.with_name("readings-2026-01-02.db")
+    kept.write_bytes(b"kept")
+
+    remove_rest(large.parent)
+
+    assert 2 == len(seen)
+    assert [kept] == list(large.parent.iterdir())
