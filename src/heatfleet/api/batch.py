@@ -5,24 +5,25 @@ is amiss, or only unusual, is read again message by message by ``decode_message`
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import chain, compress, takewhile
 from typing import cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from heatfleet.api.decode import (
     MESSAGE_BYTES_MAX,
     NOT_JSON,
     Batch,
     Message,
+    Property,
     broken,
     decode_message,
     decode_typed,
 )
 from heatfleet.domain.access import Bounds
 from heatfleet.domain.messages import (
-    BIZ_CODE,
     CODES,
     ID_CHARACTERS,
     TIME_AHEAD_MS,
@@ -39,6 +40,9 @@ _PIECE_BYTES = 64 * 1024
 """Decoded at once: what is made of more outgrows the processor's cache, and takes twice as long."""
 _PIECE_ITEMS = 256
 _LINE_END, _OPEN, _CLOSE = b"\n{}"
+
+_OTHER = max(CODES.values()) + 1
+"""Stands for a code that is not kept."""
 
 _decode_lines = msgspec.json.Decoder(Message).decode_lines
 # An array with so many places and no more. A list has no end: 8 MiB of "1,1,1" would become 300 MB of objects.
@@ -126,39 +130,39 @@ def _too_many() -> BadMessage:
     return BadMessage("too-large", f"a batch may have {BATCH_MESSAGES_MAX} messages")
 
 
-def _are_ours(messages: Sequence[Message]) -> bool:
-    """Whether the envelopes are all right; messages without a reading are held to it too."""
-    return (
-        {message.bizCode for message in messages} == {BIZ_CODE}
-        and _are_ids([message.bizData.devId for message in messages])
-        and _are_ids([message.bizData.productId for message in messages])
-    )
+def _names(messages: Sequence[Message]) -> tuple[bytes, bytes]:
+    """Devices and products, each joined by newlines."""
+    datas = [message.bizData for message in messages]
+    return "\n".join([data.devId for data in datas]).encode(), "\n".join([data.productId for data in datas]).encode()
 
 
-def _are_ids(names: Sequence[str]) -> bool:
+def _are_ids(names: bytes, count: int) -> bool:
     # Their length was checked with their type.
-    return not "".join(names).encode().translate(None, ID_CHARACTERS)
+    return names.translate(None, ID_CHARACTERS) == b"\n" * (count - 1)
 
 
-_Row = tuple[str, str, int, int | None, object]
-
-
-def _checked(rows: Sequence[_Row], oldest_ms: int, newest_ms: int) -> NamedColumns | None:
-    """Rows of device, product, code, time and value as columns, ``None`` when a time or value may be bad."""
-    devices, products, codes, times_ms, values = zip(*rows, strict=True)
+def _checked(
+    messages: Sequence[Message],
+    props: Sequence[Property],
+    code: npt.NDArray[np.uint8],
+    oldest_ms: int,
+    newest_ms: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
+    """Times and values of properties, each of its message and code; ``None`` when one may be bad."""
+    times_ms, values = [prop.time for prop in props], [prop.value for prop in props]
+    if None in times_ms:
+        times_ms = [message.ts if time is None else time for message, time in zip(messages, times_ms, strict=True)]
     if not {int, float}.issuperset(map(type, values)):
         return None
     try:
         time_ms, value = np.array(times_ms, "<i8"), np.array(values, "<f8")
     except (TypeError, OverflowError):
         return None  # a time that is missing, a whole number that is too large
-    code = np.frombuffer(bytes(codes), np.uint8)
     if time_ms.min() < oldest_ms or time_ms.max() > newest_ms:
         return None
     if (value < _LOW[code]).any() or (value > _HIGH[code]).any():
         return None
-    # Adding 0.0 makes -0.0 the plain zero of the definition.
-    return NamedColumns("\n".join(devices).encode(), "\n".join(products).encode(), code, time_ms, value + 0.0)
+    return time_ms, value + 0.0  # adding 0.0 makes -0.0 the plain zero of the definition
 
 
 class _Found:
@@ -171,26 +175,39 @@ class _Found:
         self._items = self._dropped = 0
 
     def all_of(self, messages: list[Message] | None) -> bool:
-        """Take these messages, unless one of them may be bad: then nothing is taken."""
-        if messages is None or not _are_ours(messages):
+        """Take these messages, unless one of them may be bad: then nothing is taken.
+
+        One list after the other: row by row it takes twice the time.
+        """
+        if messages is None:
+            return False
+        device_names, product_names = _names(messages)
+        if not (_are_ids(device_names, len(messages)) and _are_ids(product_names, len(messages))):
             return False
         bounds = self._bounds
         if bounds and not all(bounds.covers(it.bizData.devId, it.bizData.productId) for it in messages):
             return False
-        rows = [
-            (data.devId, data.productId, CODES[prop.code], message.ts if prop.time is None else prop.time, prop.value)
-            for message in messages
-            for data in (message.bizData,)
-            for prop in data.properties
-            if prop.code in CODES
-        ]
-        if rows:
-            columns = _checked(rows, self._oldest_ms, self._now_ms + TIME_AHEAD_MS)
-            if columns is None:
+        lists = [message.bizData.properties for message in messages]
+        props = list(chain.from_iterable(lists))
+        owners = messages
+        if set(map(len, lists)) != {1}:  # as they are in most
+            owners = [message for message, of_it in zip(messages, lists, strict=True) for _ in of_it]
+        codes = [CODES.get(prop.code, _OTHER) for prop in props]
+        dropped = codes.count(_OTHER)
+        if dropped:
+            is_kept = [code != _OTHER for code in codes]
+            owners, props = list(compress(owners, is_kept)), list(compress(props, is_kept))
+            codes = list(compress(codes, is_kept))
+        if owners is not messages:
+            device_names, product_names = _names(owners)
+        if props:
+            code = np.frombuffer(bytes(codes), np.uint8)
+            checked = _checked(owners, props, code, self._oldest_ms, self._now_ms + TIME_AHEAD_MS)
+            if checked is None:
                 return False
-            self._parts.append(columns)
+            self._parts.append(NamedColumns(device_names, product_names, code, *checked))
         self._count(len(messages))
-        self._dropped += sum([len(message.bizData.properties) for message in messages]) - len(rows)
+        self._dropped += dropped
         return True
 
     def each_of(self, items: Sequence[bytes]) -> None:

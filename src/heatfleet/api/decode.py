@@ -14,12 +14,12 @@ import msgspec
 
 from heatfleet.domain.access import Bounds
 from heatfleet.domain.messages import (
-    BIZ_CODE,
     CODES,
     ID_LENGTH_MAX,
     TIME_AHEAD_MS,
     TIME_MIN_MS,
     VALUE_RANGES,
+    BizCode,
     PlainReading,
     is_id,
     read_message,
@@ -56,7 +56,7 @@ class Data(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 class Message(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """An envelope, likewise."""
 
-    bizCode: str  # noqa: N815
+    bizCode: BizCode  # noqa: N815
     bizData: Data  # noqa: N815
     ts: int | None = None
     dataId: _Scalar = None  # noqa: N815
@@ -131,8 +131,6 @@ def _read_typed(message: Message, newest_ms: int, oldest_ms: int) -> Batch | Non
     """The readings of a decoded message, ``None`` when there is any doubt."""
     data = message.bizData
     device_id, product_id = data.devId, data.productId
-    if message.bizCode != BIZ_CODE:
-        return None
     # Most ids are letters and digits, which is told in half the time; their length was checked with their type.
     both = device_id + product_id
     if not (both.isalnum() and both.isascii()) and not (is_id(device_id) and is_id(product_id)):

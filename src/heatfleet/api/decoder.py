@@ -77,31 +77,22 @@ def batch_of(verdict_text: bytes, block: bytes) -> Batch | BadMessage:
 
 def serve(server: socket.socket) -> None:
     """Answer requests until the socket is closed."""
-    room = bytearray(1024 * 1024)
-    while head := _receive(server, REQUEST.size, room):
+    while head := _receive(server, REQUEST.size):
         size, now_ms, oldest_ms, ndjson, pushed, encoding, *prefix_bytes = REQUEST.unpack(head)
-        bounds = Bounds(*(bytes(_receive(server, count, room)).decode("ascii") for count in prefix_bytes))
-        if size > len(room):
-            room = bytearray(size)
-        body = _receive(server, size, room)
+        bounds = Bounds(*(_receive(server, count).decode("ascii") for count in prefix_bytes))
         form = BodyForm(
             bool(ndjson),
             ENCODINGS[encoding - 1] if encoding else "",
             None if bounds == ANYTHING else bounds,
             bool(pushed),
         )
-        server.sendall(_answer(bytes(body), form, now_ms, oldest_ms))
+        server.sendall(_answer(_receive(server, size), form, now_ms, oldest_ms))
 
 
-def _receive(server: socket.socket, size: int, room: bytearray) -> memoryview:
-    """So many bytes in the room; none when the socket is closed."""
-    taken, place = 0, memoryview(room)[:size]
-    while taken < size:
-        more = server.recv_into(place[taken:])
-        if not more:
-            return place[:0]
-        taken += more
-    return place
+def _receive(server: socket.socket, size: int) -> bytes:
+    """So many bytes; none when the socket is closed before."""
+    received = server.recv(size, socket.MSG_WAITALL)
+    return received if len(received) == size else b""
 
 
 def _answer(body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> bytes:

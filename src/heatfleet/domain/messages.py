@@ -8,11 +8,12 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeGuard
+from typing import Literal, NamedTuple, TypeGuard
 
 from heatfleet.errors import BadMessage
 
-BIZ_CODE = "devicePropertyMessage"
+BizCode = Literal["devicePropertyMessage"]
+BIZ_CODE: BizCode = "devicePropertyMessage"
 
 POWER = 0
 TEMPERATURE = 1
