@@ -70,18 +70,18 @@ def json_body(cells: Cells, interval: Interval, metric: Metric, *, detail: bool)
 
 def csv_body(cells: Cells) -> bytes:
     """A line of column names and one for each cell; a field is empty where its value is unknown."""
-    *measured, final = _measured(cells)
     columns = (
-        _instants(cells.first_slot * SLOT_S, "UTC"),
-        _instants(cells.first_slot * SLOT_S + cells.offset_s, "naive"),
+        _instants(cells.first_slot * SLOT_S, "Z"),
+        _instants(cells.first_slot * SLOT_S + cells.offset_s, ""),
         _offsets(cells.offset_s),
-        map(str, ((cells.end_slot - cells.first_slot) * SLOT_S).tolist()),
-        *(("" if value is None else str(value) for value in column) for column in measured),
-        ("true" if ended else "false" for ended in final),
+        ((cells.end_slot - cells.first_slot) * SLOT_S).tolist(),
+        *_measured(cells),
     )
-    # No field has anything to be quoted for, and csv.writer takes twice the time.
-    lines = map(",".join, zip(*columns, strict=True))
-    return "".join(f"{line}\r\n" for line in (",".join(CSV_COLUMNS), *lines)).encode()
+    # No field has anything to be quoted for, so lines are arrays of JSON without its signs; csv.writer takes four times
+    # as long.
+    lines = msgspec.json.encode(list(zip(*columns, strict=True)))[2:-2]
+    plain = lines.replace(b"],[", b"\r\n").replace(b"null", b"").replace(b'"', b"")
+    return b"".join(line + b"\r\n" for line in (",".join(CSV_COLUMNS).encode(), plain) if line)
 
 
 def _measured(cells: Cells) -> tuple[list[Any], ...]:
@@ -113,10 +113,10 @@ def _times(cells: Cells) -> list[str]:
     return times
 
 
-def _instants(seconds: Column, timezone: Literal["naive", "UTC"]) -> list[str]:
-    """ISO 8601 to the second, ending in Z for UTC."""
-    instants = seconds.astype("datetime64[s]")
-    return list(map(str, np.datetime_as_string(instants, timezone=timezone).tolist()))
+def _instants(seconds: Column, end: Literal["", "Z"]) -> list[str]:
+    """ISO 8601 to the second."""
+    quarters = (seconds // SLOT_S % SLOTS_PER_DAY).tolist()
+    return [f"{day}T{_QUARTERS[quarter]}:00{end}" for day, quarter in zip(_days(seconds), quarters, strict=True)]
 
 
 def _offsets(offset_s: Column) -> list[str]:
