@@ -20,7 +20,7 @@ from heatfleet.storage.sqlite.archive import Archive
 from heatfleet.storage.sqlite.columns import Readings, Row
 from heatfleet.storage.sqlite.connect import open_database, open_if_there, sync, transaction, unavailable_as_error
 from heatfleet.storage.sqlite.keys import DEVICE_SHIFT, Rows, rows_of, spans
-from heatfleet.storage.sqlite.removal import remove
+from heatfleet.storage.sqlite.removal import put_away
 from heatfleet.storage.sqlite.sheet import FIRST_ROW, SHEET_ROWS, Sheets
 
 _OPEN_MAX = 64
@@ -77,11 +77,11 @@ class DayFiles:
             self._files = dict(sorted({**self._files, day: self._files.get(day, set()) | {form}}.items()))
 
     def remove(self, day: int, form: str) -> None:
-        """Delete a file, if it is there; its room is free at once."""
+        """Delete a file, if it is there; a large one is only put away."""
         self._let_go(day, form)
         path = self.path(day, form)
         with unavailable_as_error(path):
-            remove(path)
+            put_away(path)
         if self._files is not None and day in self._files:
             self._files[day].discard(form)
             if not self._files[day]:

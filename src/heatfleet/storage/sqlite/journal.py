@@ -14,7 +14,7 @@ import apsw
 
 from heatfleet.storage.block import Block
 from heatfleet.storage.sqlite.connect import open_database, open_if_there, unavailable_as_error
-from heatfleet.storage.sqlite.removal import remove
+from heatfleet.storage.sqlite.removal import cut_away, put_away
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 BUSY_TIMEOUT_MS = 1_500
@@ -120,10 +120,12 @@ class JournalReader:
         files = journal_files(self._folder)
         for path, following in pairwise(files):
             if int(following.stem.removeprefix("journal-")) <= seq + 1:
-                remove(path)
+                put_away(path)
         for left in (*self._folder.glob("journal-*.db-shm"), *self._folder.glob("journal-*.db-wal")):
             if not left.with_name(left.name[:-4]).exists():  # a reader came between and made it anew
                 left.unlink(missing_ok=True)
+        for _ in cut_away(self._folder, "journal-"):  # 64 MB each, so there is nothing to wait for in between
+            pass
 
     def _rows(self, seq: int) -> Iterator[tuple[int, int, bytes]]:
         for connection in self._connections():

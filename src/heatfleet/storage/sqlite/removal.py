@@ -2,56 +2,72 @@
 
 A file system takes back all of a file in one transaction, and where it tells the disk so (the mount option ``discard``,
 usual in clouds) each message that wants to be durable waits for that: 18 ms for 64 MB on ext4, seconds for a day of a
-large fleet. So a large file is first cut shorter, little by little. Nobody must see that: it gets another name, and is
-cut only if no other process has it open and no backup shares it under a name of its own.
+large fleet. So a large file is first put away under another name, and then cut shorter, little by little; but not if
+another process has it open, or a backup shares it under a name of its own.
 """
 
 import fcntl
 import os
+import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 STEP_BYTES = 4 * 1024 * 1024
 PAUSE_S = 0.005
+STEPS_A_PIECE = 64
+"""Some 0.4 s."""
 GONE = ".gone"
-"""Behind the name of a file that is being removed."""
+"""Behind the name of a file that was put away."""
 
 
-def remove(path: Path) -> None:
-    """Delete a file and what SQLite keeps beside it, as far as they are there; others may go on reading it."""
+def put_away(path: Path) -> None:
+    """Delete a file and what SQLite keeps beside it, as far as they are there; large ones are left to ``cut_away``.
+
+    Others may go on reading them.
+    """
     for companion in ("", "-wal", "-shm"):
+        file = path.with_name(f"{path.name}{companion}")
         with suppress(FileNotFoundError):
-            _remove(path.with_name(f"{path.name}{companion}"))
+            if file.stat().st_size > STEP_BYTES:
+                file.rename(file.with_name(f"{file.name}{GONE}"))
+            else:
+                file.unlink()
 
 
-def remove_rest(folder: Path) -> None:
-    """Delete what a process that died was removing."""
-    for path in folder.glob(f"*{GONE}"):
+def cut_away(folder: Path, kind: str = "") -> Iterator[None]:
+    """Give back the room of what was put away here, all or a kind of files, with a pause after each small piece."""
+    for path in folder.glob(f"{kind}*{GONE}"):
         with suppress(FileNotFoundError):  # another process is at it too
-            _remove(path)
+            yield from _cut(path)
+            path.unlink()
 
 
-def _remove(path: Path) -> None:
-    if path.stat().st_size > STEP_BYTES:
-        path = path.rename(path.with_name(path.name.removesuffix(GONE) + GONE))
-        with path.open("r+b") as file:
-            if _is_ours_alone(file.fileno()):
-                for size in range(os.fstat(file.fileno()).st_size - STEP_BYTES, 0, -STEP_BYTES):
-                    file.truncate(size)
-                    time.sleep(PAUSE_S)
-    path.unlink()
+def _cut(path: Path) -> Iterator[None]:
+    with path.open("r+b") as file:
+        if _is_shared(file.fileno()):
+            return
+        sizes = range(os.fstat(file.fileno()).st_size - STEP_BYTES, 0, -STEP_BYTES)
+        for number, size in enumerate(sizes, start=1):
+            file.truncate(size)
+            time.sleep(PAUSE_S)
+            if number % STEPS_A_PIECE == 0:
+                yield
 
 
-def _is_ours_alone(number: int) -> bool:
-    """Whether this file has no other name, and no other open descriptor; ``False`` where the system does not say.
+def _is_shared(number: int) -> bool:
+    """Whether a file has another name or is open elsewhere; ``True`` where the system does not say.
 
-    Only then the kernel gives a write lease (fcntl(2), F_SETLEASE, Linux), and keeps it until the file is closed.
+    If it is open elsewhere, the kernel gives no write lease (fcntl(2), F_SETLEASE, Linux). It is let go at once; who
+    opens the file in between would have us killed by SIGIO, if we did not ask for a signal that means nothing.
     """
     if os.fstat(number).st_nlink > 1:
-        return False
+        return True
     try:
+        fcntl.fcntl(number, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except (AttributeError, OSError):
-        return False
-    return True
+        return True
+    return False

@@ -17,7 +17,7 @@ from heatfleet.storage.sqlite.columns import Readings, Row
 from heatfleet.storage.sqlite.connect import exclusive, unavailable_as_error
 from heatfleet.storage.sqlite.days import ARCHIVE, LATE, PART, PLAIN, DayFiles
 from heatfleet.storage.sqlite.fleet import NEVER, Fleet
-from heatfleet.storage.sqlite.removal import remove_rest
+from heatfleet.storage.sqlite.removal import cut_away
 
 DEVICES_A_PIECE = 1_000
 ROWS_A_GROUP = 250_000
@@ -40,8 +40,7 @@ def make_room(
         except BlockingIOError:
             return
         # What a process that died left.
-        with unavailable_as_error(days.folder):
-            remove_rest(days.folder)
+        yield from _cut_away(days)
         _remove_before(days, carried.from_ms() // DAY_MS, announce)
         for day in [day for day, forms in days.files().items() if PART in forms]:
             announce()
@@ -81,7 +80,7 @@ def _remove_old_days(
     announce()
     carried.replace(parts, before_ms)
     _remove_before(days, before_ms // DAY_MS, announce)
-    yield
+    yield from _cut_away(days)
 
 
 def _newest_words(
@@ -144,7 +143,12 @@ def _archive(days: DayFiles, day: int, fleet: Fleet, announce: Callable[[], None
     announce()
     days.put_in_place(day)
     days.remove(day, PLAIN)
-    yield
+    yield from _cut_away(days)
+
+
+def _cut_away(days: DayFiles) -> Iterator[None]:
+    with unavailable_as_error(days.folder):
+        yield from cut_away(days.folder)
 
 
 def _plus(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
