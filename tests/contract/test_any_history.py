@@ -33,6 +33,7 @@ IN_FILES: dict[str, st.SearchStrategy[int]] = {
     "revise.ROWS_AT_ONCE": st.sampled_from([1, 7, 65_536]),
     "distinct.BYTES_AT_ONCE": st.integers(1, 2),
     "heard.MAPS_IN_MEMORY": st.integers(1, 9),
+    "heard.PUT_AT_ONCE": st.sampled_from([0, 3, 1_000_000]),
     "days.READ_AT_ONCE": st.integers(2, 9),
     "days._OPEN_MAX": st.integers(1, 2),
     "days.SHEET_ROWS": st.integers(1, 4),

@@ -19,6 +19,7 @@ from heatfleet.storage.sqlite.integrate import Pieces
 Bits = npt.NDArray[np.uint8]
 Known = dict[tuple[int, int], Ints]
 """Devices known in a slot under a product: (slot, product) -> device numbers."""
+PUT_AT_ONCE = 1_000_000
 MAPS_IN_MEMORY = 512
 """A map of two million devices is 250 kB."""
 
@@ -59,15 +60,27 @@ class Heard:
         self._first_slot = first_slot
         self._maps: dict[tuple[int, int], Bits] = {}
         self._to_write: set[tuple[int, int]] = set()
+        self._to_put: dict[tuple[int, int], list[Ints]] = {}
+        self._waiting = 0
         self.changed: set[tuple[int, int]] = set()
 
     def put(self, known: Known) -> None:
-        """Add devices to the maps."""
+        """Add devices to the maps; many at once, as most parts of a fleet were known in the same slots."""
         for key, device in known.items():
-            self._change(key, device, there=True)
+            self._to_put.setdefault(key, []).append(device)
+            self._waiting += len(device)
+        if self._waiting > PUT_AT_ONCE:
+            self._put()
+
+    def _put(self) -> None:
+        for key, devices in self._to_put.items():
+            self._change(key, np.concatenate(devices), there=True)
+        self._to_put.clear()
+        self._waiting = 0
 
     def take_out(self, known: Known) -> None:
         """Take devices out of the maps."""
+        self._put()
         for key, device in known.items():
             self._change(key, device, there=False)
 
@@ -95,7 +108,7 @@ class Heard:
         bits = self._maps.get(key)
         if bits is None:
             if len(self._maps) >= MAPS_IN_MEMORY:
-                self.write()
+                self._write()
             bits = unpacked(
                 self._connection.execute("SELECT devices FROM heard WHERE slot = ? AND product = ?", key).get
             )
@@ -108,6 +121,10 @@ class Heard:
 
     def write(self) -> None:
         """Put what was changed into the table, and forget all maps."""
+        self._put()
+        self._write()
+
+    def _write(self) -> None:
         self._connection.executemany(
             "INSERT INTO heard VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET devices = ?3",
             ((*key, zlib.compress(self._maps[key].tobytes().rstrip(b"\0"), 1)) for key in sorted(self._to_write)),
