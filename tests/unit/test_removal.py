@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,7 +35,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, int]
         assert removal.PAUSE_S == seconds
         found.append({path.name: path.stat().st_size for path in tmp_path.iterdir()})
 
-    monkeypatch.setattr("heatfleet.storage.sqlite.removal.time.sleep", look)
+    monkeypatch.setattr("heatfleet.storage.sqlite.removal.time", SimpleNamespace(sleep=look))
     return found
 
 
