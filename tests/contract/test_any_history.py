@@ -25,6 +25,7 @@ START_MS = 1_732_579_200_000  # 2024-11-26T00:00Z
 IN_FILES: dict[str, st.SearchStrategy[int]] = {
     "reckoner.READINGS_A_STEP": st.integers(1, 12),
     "reckoner.STEPS_A_TRANSACTION": st.integers(1, 3),
+    "reckoner.LATE_AT_ONCE": st.sampled_from([0, 5, 200_000]),
     "reckoner.COUNTED_AT_ONCE": st.integers(1, 12),
     "reckoner.PLACED_AT_ONCE": st.integers(1, 6),
     "reckoner.OPEN_AT_ONCE": st.integers(1, 3),
@@ -43,6 +44,9 @@ IN_FILES: dict[str, st.SearchStrategy[int]] = {
     "runs._KEPT_PARTS": st.integers(1, 2),
     "runs.PART_SHIFT": st.sampled_from([0, 1, 15]),
     "names._PIECE": st.integers(1, 3),
+    "removal.STEP_BYTES": st.sampled_from([32_768, 1 << 22]),
+    "removal.STEPS_A_PIECE": st.integers(1, 3),
+    "removal.PAUSE_S": st.just(0),
     "room.ROWS_A_GROUP": st.integers(1, 9),
     "room.MERGE_SHARE": st.sampled_from([0, 8, 1 << 20]),
 }

@@ -5,6 +5,10 @@ import errno
 import gzip
 import os
 import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +16,7 @@ import pytest
 
 from heatfleet.api import decoders as module
 from heatfleet.api.decode import Batch
+from heatfleet.api.decoder import ANSWER, batch_of, request_head
 from heatfleet.api.decoders import Decoders
 from heatfleet.api.form import BodyForm, decode
 from heatfleet.errors import BadMessage, Overloaded
@@ -148,6 +153,50 @@ async def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) ->
 
         with pytest.raises(Overloaded):
             await decoders.decode(GOOD, LINES, NOW_MS, OLDEST_MS)
+
+
+def test_a_body_that_comes_while_its_decoder_was_stopped_is_read_whole() -> None:
+    """A process that is stopped and goes on, as under a debugger, is given a part of what it waits for."""
+    ours, theirs = socket.socketpair()
+    head = request_head(len(GOOD), LINES, NOW_MS, OLDEST_MS)
+    with (
+        ours,
+        theirs,
+        subprocess.Popen([sys.executable, "-m", "heatfleet.api.decoder"], stdin=theirs.fileno()) as process,
+    ):
+        ours.settimeout(60)
+        for piece in (head[:5], head[5:] + GOOD[:1000], GOOD[1000:400_000], GOOD[400_000:]):
+            ours.sendall(piece)
+            time.sleep(0.3)  # until it waits for more
+            os.kill(process.pid, signal.SIGSTOP)
+            time.sleep(0.05)
+            os.kill(process.pid, signal.SIGCONT)
+        verdict, block = ANSWER.unpack(ours.recv(ANSWER.size, socket.MSG_WAITALL))
+        text = ours.recv(verdict, socket.MSG_WAITALL)
+        found = batch_of(text, ours.recv(block, socket.MSG_WAITALL))
+        ours.shutdown(socket.SHUT_WR)
+
+        assert 0 == process.wait(60)
+    assert decode(GOOD, LINES, NOW_MS, OLDEST_MS) == found
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"", b"half a head", request_head(10, LINES, NOW_MS, OLDEST_MS) + b"half"],
+    ids=["at rest", "in a head", "in a body"],
+)
+def test_a_decoder_whose_server_is_gone_says_nothing_and_ends(rest: bytes) -> None:
+    """Wherever the end comes; half a body is no body."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with (
+            theirs,
+            subprocess.Popen([sys.executable, "-m", "heatfleet.api.decoder"], stdin=theirs.fileno()) as process,
+        ):
+            ours.sendall(rest)
+            ours.shutdown(socket.SHUT_WR)
+            assert 0 == process.wait(60)
+        assert b"" == ours.recv(1)
 
 
 def no_files(*_: object) -> None:

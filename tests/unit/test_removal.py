@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from heatfleet.storage.sqlite import removal
-from heatfleet.storage.sqlite.removal import cut_away, put_away
+from heatfleet.storage.sqlite.removal import cut_away, put_away, replace
 
 SIZE = 10 * 1024 * 1024
 BODY = os.urandom(SIZE)
@@ -142,9 +142,57 @@ def test_only_what_was_put_away_goes(large: Path, seen: list[dict[str, int]]) ->
         put_away(path)
         path.write_bytes(b"new")
 
-    list(cut_away(large.parent, "journal-"))
+    list(cut_away(large.parent, ["journal-"]))
 
     assert {large.name, f"{large.name}.gone", journal.name} == {path.name for path in large.parent.iterdir()}
+
+
+def test_what_cannot_be_cut_goes_at_once(large: Path, seen: list[dict[str, int]]) -> None:
+    """Cutting is a courtesy: a folder in the way of opening is as good as a right that is missing."""
+    put_away(large)
+    gone = large.with_name(f"{large.name}.gone")
+    target = large.with_name("elsewhere")
+    gone.unlink()
+    gone.symlink_to(target)  # leads nowhere
+
+    list(cut_away(large.parent))
+
+    assert not seen
+    assert not list(large.parent.iterdir())
+
+
+def test_who_is_replaced_goes_little_by_little_too(large: Path, seen: list[dict[str, int]]) -> None:
+    """Its name is never missing."""
+    new = large.with_name("new")
+    new.write_bytes(b"new")
+    replace(large, new)
+    assert b"new" == large.read_bytes()
+
+    list(cut_away(large.parent))
+
+    assert 2 == len(seen)
+    assert [large] == list(large.parent.iterdir())
+
+
+def test_nobody_need_be_there_to_be_replaced(tmp_path: Path) -> None:
+    """And a small one goes at once."""
+    path, new = tmp_path / "readings-2026-01-01.parquet", tmp_path / "part"
+    for body in (b"first", b"second"):
+        new.write_bytes(body)
+        replace(path, new)
+        assert body == path.read_bytes()
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_who_was_about_to_be_replaced_stays_whole(large: Path, seen: list[dict[str, int]]) -> None:
+    """After a crash in between a file has two names, and loses the one that is not its own."""
+    large.with_name(f"{large.name}.gone").hardlink_to(large)
+
+    list(cut_away(large.parent))
+
+    assert not seen
+    assert [large] == list(large.parent.iterdir())
+    assert BODY == large.read_bytes()
 
 
 def test_who_opens_it_in_the_midst_of_looking_harms_nobody(tmp_path: Path) -> None:

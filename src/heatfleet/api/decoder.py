@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import struct
+from contextlib import suppress
 
 import msgspec
 
@@ -77,22 +78,29 @@ def batch_of(verdict_text: bytes, block: bytes) -> Batch | BadMessage:
 
 def serve(server: socket.socket) -> None:
     """Answer requests until the socket is closed."""
-    while head := _receive(server, REQUEST.size):
-        size, now_ms, oldest_ms, ndjson, pushed, encoding, *prefix_bytes = REQUEST.unpack(head)
-        bounds = Bounds(*(_receive(server, count).decode("ascii") for count in prefix_bytes))
-        form = BodyForm(
-            bool(ndjson),
-            ENCODINGS[encoding - 1] if encoding else "",
-            None if bounds == ANYTHING else bounds,
-            bool(pushed),
-        )
-        server.sendall(_answer(_receive(server, size), form, now_ms, oldest_ms))
+    with suppress(EOFError):
+        while True:
+            head = _receive(server, REQUEST.size)
+            size, now_ms, oldest_ms, ndjson, pushed, encoding, *prefix_bytes = REQUEST.unpack(head)
+            bounds = Bounds(*(_receive(server, count).decode("ascii") for count in prefix_bytes))
+            form = BodyForm(
+                bool(ndjson),
+                ENCODINGS[encoding - 1] if encoding else "",
+                None if bounds == ANYTHING else bounds,
+                bool(pushed),
+            )
+            server.sendall(_answer(_receive(server, size), form, now_ms, oldest_ms))
 
 
 def _receive(server: socket.socket, size: int) -> bytes:
-    """So many bytes; none when the socket is closed before."""
+    """So many bytes; ``EOFError`` when the socket is closed before."""
     received = server.recv(size, socket.MSG_WAITALL)
-    return received if len(received) == size else b""
+    while len(received) < size:  # a process that was stopped in the midst of it, and goes on, has a part
+        more = server.recv(size - len(received), socket.MSG_WAITALL)
+        if not more:
+            raise EOFError
+        received += more
+    return received
 
 
 def _answer(body: bytes, form: BodyForm, now_ms: int, oldest_ms: int) -> bytes:

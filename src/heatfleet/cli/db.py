@@ -233,7 +233,7 @@ def _by_kind(sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
     """
     kinds: dict[str, tuple[int, int]] = {}
     for path, size in sizes.items():
-        kind = "archived" if path.endswith(".parquet") else re.split(r"[-.]", Path(path).name)[0]
+        kind = "archived" if ".parquet" in Path(path).name else re.split(r"[-.]", Path(path).name)[0]
         count, before = kinds.get(kind, (0, 0))
         kinds[kind] = (count + path.endswith((".db", ".parquet")), before + size)
     return {kind: found for kind, found in kinds.items() if found[0]}

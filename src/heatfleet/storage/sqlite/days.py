@@ -20,7 +20,7 @@ from heatfleet.storage.sqlite.archive import Archive
 from heatfleet.storage.sqlite.columns import Readings, Row
 from heatfleet.storage.sqlite.connect import open_database, open_if_there, sync, transaction, unavailable_as_error
 from heatfleet.storage.sqlite.keys import DEVICE_SHIFT, Rows, rows_of, spans
-from heatfleet.storage.sqlite.removal import put_away
+from heatfleet.storage.sqlite.removal import put_away, replace
 from heatfleet.storage.sqlite.sheet import FIRST_ROW, SHEET_ROWS, Sheets
 
 _OPEN_MAX = 64
@@ -91,7 +91,7 @@ class DayFiles:
         """Make the part of an archive, which is whole and on disk, the archive of its day."""
         archive = self.path(day, ARCHIVE)
         with unavailable_as_error(archive):
-            self.path(day, PART).replace(archive)
+            replace(archive, self.path(day, PART))
             sync(self.folder)
         self.made(day, ARCHIVE)
         self.remove(day, PART)

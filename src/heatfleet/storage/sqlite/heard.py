@@ -112,10 +112,12 @@ class Heard:
             bits = unpacked(
                 self._connection.execute("SELECT devices FROM heard WHERE slot = ? AND product = ?", key).get
             )
-        if len(bits) < size or not bits.flags.writeable:
+        if len(bits) < size:
             longer = np.zeros(max(size, 2 * len(bits)), np.uint8)  # parts of the fleet come one after the other
             longer[: len(bits)] = bits
             bits = longer
+        elif not bits.flags.writeable:
+            bits = bits.copy()
         self._maps[key] = bits
         return bits
 

@@ -117,15 +117,15 @@ class JournalReader:
 
     def forget(self, seq: int) -> None:
         """Delete the files whose rows are all ``<= seq``; the newest stays, it carries the numbering on."""
-        files = journal_files(self._folder)
-        for path, following in pairwise(files):
-            if int(following.stem.removeprefix("journal-")) <= seq + 1:
-                put_away(path)
-        for left in (*self._folder.glob("journal-*.db-shm"), *self._folder.glob("journal-*.db-wal")):
-            if not left.with_name(left.name[:-4]).exists():  # a reader came between and made it anew
-                left.unlink(missing_ok=True)
-        for _ in cut_away(self._folder, "journal-"):  # 64 MB each, so there is nothing to wait for in between
-            pass
+        with unavailable_as_error(self._folder):
+            for path, following in pairwise(journal_files(self._folder)):
+                if int(following.stem.removeprefix("journal-")) <= seq + 1:
+                    put_away(path)
+            for left in (*self._folder.glob("journal-*.db-shm"), *self._folder.glob("journal-*.db-wal")):
+                if not left.with_name(left.name[:-4]).exists():  # a reader came between and made it anew
+                    left.unlink(missing_ok=True)
+            for _ in cut_away(self._folder, ["journal-"]):  # 64 MB each, so there is nothing to wait for in between
+                pass
 
     def _rows(self, seq: int) -> Iterator[tuple[int, int, bytes]]:
         for connection in self._connections():

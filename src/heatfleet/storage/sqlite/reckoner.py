@@ -43,6 +43,7 @@ CLOSE_WAIT_MS = 1_000
 READINGS_A_STEP = 1_000_000
 STEPS_A_TRANSACTION = 48
 """Two million devices say less than this many million readings in an hour: it is placed in one go, without gaps."""
+LATE_AT_ONCE = 200_000
 COUNTED_AT_ONCE = 1_000_000
 PLACED_AT_ONCE = 1_000_000
 CACHE_KIB = 128 * 1024
@@ -187,12 +188,15 @@ class Reckoner:
         open_ms = min(as_of_ms, now_ms)  # had the clock been ahead, words that were past then are open again
         if self._open_words[0] != open_ms:
             self._open_words = (open_ms, self._open_sums(as_of_ms, open_ms))
-        more = True
+        more, late = True, 0
         for _ in range(STEPS_A_TRANSACTION):
             seq, bodies, more = self._journal.after(setting(self._connection, "reckoned_seq"), READINGS_A_STEP)
-            self._runs.add_uncounted(self._due(bodies, now_ms))
+            readings = self._due(bodies, now_ms)
+            self._runs.add_uncounted(readings)
             set_number(self._connection, "reckoned_seq", seq)
-            if not more:
+            # Late ones take long, and what is cut off is to be done again.
+            late += int((readings.time_ms <= self._fleet.last_ms[readings.device]).sum())
+            if not more or late > LATE_AT_ONCE:
                 break
         heard = Heard(self._connection)
         reviser = self._reviser(heard, as_of_ms=as_of_ms, open_ms=open_ms)

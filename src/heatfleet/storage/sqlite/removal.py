@@ -10,9 +10,11 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from heatfleet.storage.sqlite.connect import sync
 
 STEP_BYTES = 4 * 1024 * 1024
 PAUSE_S = 0.005
@@ -20,6 +22,8 @@ STEPS_A_PIECE = 64
 """Some 0.4 s."""
 GONE = ".gone"
 """Behind the name of a file that was put away."""
+KINDS = ("journal-", "readings-", "late-")
+"""How the names of files begin that may be large."""
 
 
 def put_away(path: Path) -> None:
@@ -31,23 +35,36 @@ def put_away(path: Path) -> None:
         file = path.with_name(f"{path.name}{companion}")
         with suppress(FileNotFoundError):
             if file.stat().st_size > STEP_BYTES:
-                file.rename(file.with_name(f"{file.name}{GONE}"))
+                file.rename(_gone(file))
             else:
                 file.unlink()
 
 
-def cut_away(folder: Path, kind: str = "") -> Iterator[None]:
-    """Give back the room of what was put away here, all or a kind of files, with a pause after each small piece."""
-    for path in folder.glob(f"{kind}*{GONE}"):
-        with suppress(FileNotFoundError):  # another process is at it too
+def replace(path: Path, new: Path) -> None:
+    """Put a file in the place of another, which is left to ``cut_away`` if it is large."""
+    with suppress(OSError):  # no such file, or a file system without links: then the old one goes at once
+        if path.stat().st_size > STEP_BYTES:
+            _gone(path).hardlink_to(path)
+    new.replace(path)
+
+
+def cut_away(folder: Path, kinds: Sequence[str] = KINDS) -> Iterator[None]:
+    """Give back the room of what was put away here, with a pause after each small piece."""
+    for path in [path for kind in kinds for path in folder.glob(f"{kind}*{GONE}")]:
+        with suppress(OSError):  # cutting is a courtesy: what cannot be cut goes at once
             yield from _cut(path)
-            path.unlink()
+        path.unlink(missing_ok=True)
+
+
+def _gone(path: Path) -> Path:
+    return path.with_name(f"{path.name}{GONE}")
 
 
 def _cut(path: Path) -> Iterator[None]:
     with path.open("r+b") as file:
         if _is_shared(file.fileno()):
             return
+        sync(path.parent)  # or a power cut could bring back the old name, with half a file
         sizes = range(os.fstat(file.fileno()).st_size - STEP_BYTES, 0, -STEP_BYTES)
         for number, size in enumerate(sizes, start=1):
             file.truncate(size)

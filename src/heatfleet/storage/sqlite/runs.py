@@ -5,6 +5,7 @@ each minute. So they wait in the main file as runs, by hour and by part of the f
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import apsw
 import numpy as np
@@ -19,6 +20,7 @@ PART_BITS = 20
 PART_SHIFT = 15
 """A part of the fleet is 32,768 devices: their hour is some 700,000 readings, and fits into memory with ease."""
 _KEPT_PARTS = 4
+_NO_ID = 1 << 62
 _ROW = np.dtype([("device", "<u4"), ("in_hour_ms", "<u4"), ("code", "u1"), ("value", "<f8"), ("product", "<u4")])
 ROW_BYTES = _ROW.itemsize
 
@@ -30,39 +32,47 @@ class Runs:
         self._connection = connection
         self._kept: dict[tuple[int, int], Readings] = {}
         self._hours: set[int] | None = None
-        self._uncounted: dict[int, list[tuple[int, int]]] = {}
+        self._uncounted: dict[int, list[_Run]] = {}
+        self._hidden: set[int] = set()
 
     def hours(self) -> set[int]:
-        """The hours (since 1970) that have runs."""
+        """The hours (since 1970) that have runs which are looked at."""
         if self._hours is None:
-            self._hours = {hour for (hour,) in select(self._connection, "SELECT DISTINCT hour FROM run")}
+            # What is hidden has the newest ids.
+            query = "SELECT DISTINCT hour FROM run WHERE id < ?"
+            self._hours = {hour for (hour,) in select(self._connection, query, min(self._hidden, default=_NO_ID))}
         return self._hours
 
     def add(self, readings: Readings) -> None:
         """Put readings into runs. An identity may stand in several; ``Readings.as_set`` makes them one."""
-        self._put(readings)
-        self.forget_kept()
+        self.hours()
+        self._look_at(self._put(readings))
 
     def add_uncounted(self, readings: Readings) -> None:
         """Put readings into runs that are not looked at before ``uncounted`` has told them."""
-        for part, number, count in self._put(readings):
-            self._uncounted.setdefault(part, []).append((number, count))
+        for run in self._put(readings):
+            self._uncounted.setdefault(run.part, []).append(run)
+            self._hidden.add(run.number)
 
     def uncounted(self, readings_max: int) -> Iterator[Readings]:
         """What was added uncounted: by parts of the fleet, about so many readings at once, in the order they came.
 
         With the next step what the last one told is counted, and looked at like all others.
         """
+        self.hours()
         while self._uncounted:
-            part = min(self._uncounted)
-            for ids in _in_groups(self._uncounted[part], readings_max):
-                yield self._bodies(ids)
-                del self._uncounted[part][: len(ids)]
-                self.forget_kept()
-            del self._uncounted[part]
+            for some in _in_groups(self._uncounted.pop(min(self._uncounted)), readings_max):
+                yield self._bodies([run.number for run in some])
+                self._look_at(some)
 
-    def _put(self, readings: Readings) -> list[tuple[int, int, int]]:
-        """Write runs; gives for each its part of the fleet, its id and the number of its readings."""
+    def _look_at(self, runs: "list[_Run]") -> None:
+        """Runs are there from now on."""
+        self._hidden.difference_update(run.number for run in runs)
+        self.hours().update(run.hour for run in runs)
+        for run in runs:
+            self._kept.pop((run.hour, run.part), None)
+
+    def _put(self, readings: Readings) -> "list[_Run]":
         place = readings.time_ms // HOUR_MS << PART_BITS | readings.device >> PART_SHIFT
         order = order_by(place, np.arange(len(readings)))
         found = []
@@ -72,7 +82,7 @@ class Runs:
                 "INSERT INTO run (hour, part, readings, body) VALUES (?, ?, ?, ?)",
                 (hour, part, end - start, _pack(readings.take(order[start:end]))),
             )
-            found.append((part, self._connection.last_insert_rowid(), end - start))
+            found.append(_Run(self._connection.last_insert_rowid(), hour, part, end - start))
         return found
 
     def forget_kept(self) -> None:
@@ -90,9 +100,8 @@ class Runs:
     def _part(self, hour: int, part: int) -> Readings:
         kept = self._kept.pop((hour, part), None)
         if kept is None:
-            uncounted = {number for number, _ in self._uncounted.get(part, [])}
             ids = select(self._connection, "SELECT id FROM run WHERE hour = ? AND part = ?", hour, part)
-            found = self._bodies([number for (number,) in ids if number not in uncounted])
+            found = self._bodies([number for (number,) in ids if number not in self._hidden])
             kept = found.take(order_by(found.device, found.time_ms))
             if len(self._kept) == _KEPT_PARTS:
                 del self._kept[next(iter(self._kept))]
@@ -126,16 +135,23 @@ class Runs:
         self.forget_kept()
 
 
-def _in_groups(runs: list[tuple[int, int]], readings_max: int) -> list[list[int]]:
-    """Ids of neighbours that have so many readings together; those of pairs of id and number of readings."""
-    groups: list[list[int]] = []
+class _Run(NamedTuple):
+    number: int
+    hour: int
+    part: int
+    readings: int
+
+
+def _in_groups(runs: list[_Run], readings_max: int) -> list[list[_Run]]:
+    """Neighbours that have so many readings together."""
+    groups: list[list[_Run]] = []
     room = 0
-    for number, count in runs:
-        if count > room:
+    for run in runs:
+        if run.readings > room:
             groups.append([])
             room = readings_max
-        groups[-1].append(number)
-        room -= count
+        groups[-1].append(run)
+        room -= run.readings
     return groups
 
 
