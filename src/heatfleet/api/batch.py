@@ -190,7 +190,7 @@ class _Found:
         lists = [message.bizData.properties for message in messages]
         props = list(chain.from_iterable(lists))
         owners = messages
-        if set(map(len, lists)) != {1}:  # as they are in most
+        if set(map(len, lists)) != {1}:  # most messages have one property each
             owners = [message for message, of_it in zip(messages, lists, strict=True) for _ in of_it]
         codes = [CODES.get(prop.code, _OTHER) for prop in props]
         dropped = codes.count(_OTHER)

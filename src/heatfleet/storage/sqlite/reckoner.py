@@ -188,15 +188,15 @@ class Reckoner:
         open_ms = min(as_of_ms, now_ms)  # had the clock been ahead, words that were past then are open again
         if self._open_words[0] != open_ms:
             self._open_words = (open_ms, self._open_sums(as_of_ms, open_ms))
-        more, late = True, 0
+        more, behind = True, 0
         for _ in range(STEPS_A_TRANSACTION):
             seq, bodies, more = self._journal.after(setting(self._connection, "reckoned_seq"), READINGS_A_STEP)
             readings = self._due(bodies, now_ms)
             self._runs.add_uncounted(readings)
             set_number(self._connection, "reckoned_seq", seq)
-            # Late ones take long, and what is cut off is to be done again.
-            late += int((readings.time_ms <= self._fleet.last_ms[readings.device]).sum())
-            if not more or late > LATE_AT_ONCE:
+            # Late ones, of which these are a part, take long, and what is cut off is to be done again.
+            behind += int((readings.time_ms <= self._fleet.last_ms[readings.device]).sum())
+            if not more or behind > LATE_AT_ONCE:
                 break
         heard = Heard(self._connection)
         reviser = self._reviser(heard, as_of_ms=as_of_ms, open_ms=open_ms)

@@ -45,7 +45,6 @@ class Runs:
 
     def add(self, readings: Readings) -> None:
         """Put readings into runs. An identity may stand in several; ``Readings.as_set`` makes them one."""
-        self.hours()
         self._look_at(self._put(readings))
 
     def add_uncounted(self, readings: Readings) -> None:
@@ -59,7 +58,6 @@ class Runs:
 
         With the next step what the last one told is counted, and looked at like all others.
         """
-        self.hours()
         while self._uncounted:
             for some in _in_groups(self._uncounted.pop(min(self._uncounted)), readings_max):
                 yield self._bodies([run.number for run in some])
