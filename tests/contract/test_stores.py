@@ -154,6 +154,17 @@ def test_a_device_comes_back_a_day_later_as_another_product(store: Store) -> Non
         assert defined(said + back, NOW_MS, product_id=product) == told(store.figures(product_id=product))
 
 
+def test_late_words_meet_all_that_came_before_them(store: Store) -> None:
+    """In the open hour, by turns in order and late: each is reckoned against all others, looked at before or not."""
+    minutes = [0, 20, 10, 30, 25, 40, 35, 5]
+    said = [Reading("a", "p", POWER, MIDNIGHT_MS + minute * 60_000, 100.0 + 7 * minute) for minute in minutes]
+    now_ms = MIDNIGHT_MS + 50 * 60_000
+    for count, reading in enumerate(said, start=1):
+        append(store, [reading])
+        store.rollup(now_ms)
+        assert defined(said[:count], now_ms) == told(store.figures())
+
+
 def test_coverage_of_the_open_hour_is_counted_to_its_end(store: Store) -> None:
     """The slots up to the end of the hour that now lies in say how many devices that hour's coverage is of."""
     append(store, [Reading("a", "p", POWER, MIDNIGHT_MS, 1000.0)])
